@@ -1,0 +1,73 @@
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *or_abort(void *ptr)
+{
+	if (!ptr) {
+		static const char text[] = "proctor: out of memory\n";
+
+		(void)!fwrite(text, 1, sizeof(text) - 1, stderr);
+		abort();
+	}
+	return ptr;
+}
+
+void *mem_alloc(size_t size)
+{
+	return or_abort(calloc(1, size ? size : 1));
+}
+
+void *mem_array(size_t count, size_t size)
+{
+	return or_abort(calloc(count ? count : 1, size));
+}
+
+void *mem_resize(void *ptr, size_t count, size_t size)
+{
+	return or_abort(reallocarray(ptr, count ? count : 1, size));
+}
+
+char *mem_strdup(const char *s)
+{
+	return s ? or_abort(strdup(s)) : NULL;
+}
+
+char *mem_strndup(const char *s, size_t len)
+{
+	return s ? or_abort(strndup(s, len)) : NULL;
+}
+
+char *mem_printf(const char *format, ...)
+{
+	va_list args;
+	char *text = NULL;
+
+	va_start(args, format);
+	if (vasprintf(&text, format, args) < 0)
+		text = NULL;
+	va_end(args);
+	return or_abort(text);
+}
+
+void mem_free(void *ptr)
+{
+	void **slot = ptr;
+
+	free(*slot);
+	*slot = NULL;
+}
+
+void mem_free_str(char **s)
+{
+	mem_free(s);
+}
+
+void mem_set_str(char **slot, char *value)
+{
+	free(*slot);
+	*slot = value;
+}
