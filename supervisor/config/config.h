@@ -1,0 +1,169 @@
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+/* The daemon's configuration: plain structs filled from the key table (config/keys.h).
+ * All strings are owned by the config and never NULL ("" = not set). Durations are milliseconds. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONFIG_DEFAULT_PATH "/etc/proctor/proctor.ini"
+#define CONFIG_PROVIDERS    7 /* the six and `simulated`, in config_provider_names' order */
+
+/* Words of a value, quotes already taken away. */
+struct config_list {
+	char *text;   /* as written */
+	char **words; /* ends with NULL: fit for execv() and as environment */
+	size_t len;
+};
+
+struct config_daemon {
+	char *state_dir;
+	char *run_dir;
+	char *user;	/* dropped to when started as root */
+	char *key_file; /* "" = keys come from the environment only */
+	char *models;	/* "" = the installed models.ini */
+	int log_level;	/* enum log_level of base/log.h */
+	int64_t drain_timeout_ms;
+};
+
+struct config_database {
+	char *url; /* "embedded", or any libpq URL or conninfo. Secret: show config_redact_url() */
+	bool shared;
+};
+
+struct config_control {
+	char *socket;  /* "" = run_dir/proctor.sock */
+	unsigned mode; /* of the socket: 0660 */
+	char *group;   /* "" = the daemon's own */
+	int max_clients;
+};
+
+enum config_strategy { CONFIG_ONE_FOR_ONE, CONFIG_ONE_FOR_ALL, CONFIG_REST_FOR_ONE };
+
+struct config_group {
+	char *name; /* "root" */
+	enum config_strategy strategy;
+	int intensity; /* restarts borne within period_ms */
+	int64_t period_ms;
+};
+
+struct config_pool {
+	char *name;		    /* "probe" */
+	struct config_list command; /* no words = the installed probe worker */
+	int size;		    /* workers */
+	int capacity;		    /* conversations at once in each */
+	int64_t boot_timeout_ms;
+	int64_t job_timeout_ms; /* the most that one call may take */
+	bool require_healthy;
+	int64_t health_interval_ms;
+	int64_t ping_interval_ms;
+	int64_t ping_timeout_ms;
+	int64_t restart_delay_ms;
+	int64_t restart_delay_max_ms;
+	int64_t stable_after_ms;
+	int64_t shutdown_timeout_ms;
+	struct config_list environment; /* NAME=value */
+};
+
+enum config_ready { CONFIG_READY_NONE = 0, CONFIG_READY_FD = -1 };
+
+struct config_service {
+	char *name;
+	struct config_list command; /* never empty */
+	int type;		    /* enum restart_type of policy/restart.h */
+	int64_t ready_ms;	    /* CONFIG_READY_FD, CONFIG_READY_NONE, or ready after this long */
+	int64_t ready_timeout_ms;
+	int64_t shutdown_timeout_ms;
+	int death_signal; /* number, e.g. SIGKILL: sent by the kernel when the daemon dies */
+	int64_t restart_delay_ms;
+	int64_t restart_delay_max_ms;
+	int64_t stable_after_ms;
+	struct config_list environment;
+};
+
+struct config_provider {
+	char *name;
+	char *key_env;		     /* variable that holds the key; "" for `simulated` */
+	char *base_url;		     /* "" = the provider's own */
+	int64_t requests_per_minute; /* 0 = no limit */
+	int64_t burst;		     /* 0 = one second's worth */
+	int concurrency;	     /* 0 = no limit */
+	int64_t health_interval_ms;
+};
+
+struct config_retry {
+	int max_tries;
+	int64_t base_delay_ms;
+	int64_t max_delay_ms;
+	int64_t rate_limit_patience_ms;
+};
+
+struct config_origins;
+
+struct config {
+	char *path; /* the file it came from; "" = all defaults */
+	struct config_daemon daemon;
+	struct config_database database;
+	struct config_control control;
+	struct config_group root;
+	struct config_pool *pools; /* file order; at least `probe` */
+	size_t npools;
+	struct config_service *services; /* file order; may be NULL */
+	size_t nservices;
+	struct config_provider providers[CONFIG_PROVIDERS];
+	struct config_retry retry;
+	struct config_origins *origins; /* which keys the file gave; opaque */
+};
+
+/* Ends with NULL. */
+extern const char *const config_provider_names[CONFIG_PROVIDERS + 1];
+
+/* path NULL: CONFIG_DEFAULT_PATH if it exists, else all defaults. 0; -EINVAL for bad content; -errno when
+ * the file cannot be read. On an error *ret_error is one fresh line "file:line: [section] key: what is wrong;
+ * what is allowed", and never holds a secret. */
+int config_load(const char *path, struct config **ret, char **ret_error) __attribute__((warn_unused_result));
+
+/* The same from text; `name` stands for the file in messages. */
+int config_load_text(const char *name, const char *text, size_t len, struct config **ret, char **ret_error)
+	__attribute__((warn_unused_result));
+
+void config_free(struct config **c);
+
+/* NULL when there is none of that name. */
+const struct config_pool *config_find_pool(const struct config *c, const char *name);
+const struct config_service *config_find_service(const struct config *c, const char *name);
+const struct config_provider *config_find_provider(const struct config *c, const char *name);
+
+struct config_item {
+	const char *section; /* "pool:probe" */
+	const char *key;
+	const char *value; /* as one would write it; secrets redacted */
+	const char *help;  /* one line */
+	int line;	   /* in the file; 0 = default */
+	bool live;	   /* a reload applies it */
+};
+
+/* Every key in effect, section by section, for `config show`. Strings are valid during the call. */
+void config_walk(const struct config *c, void (*each)(void *arg, const struct config_item *item), void *arg);
+
+/* The same as ini text, redacted. */
+void config_write(const struct config *c, FILE *out);
+
+/* Keys whose values differ. A section that came or went is told once, with key "" and live = false.
+ * Strings are valid during the call. */
+void config_diff(const struct config *from, const struct config *to,
+		 void (*each)(void *arg, const char *section, const char *key, bool live), void *arg);
+
+/* A sample file: every key with its help, commented out at its default. Parsing it gives the defaults. */
+void config_write_sample(FILE *out);
+
+/* The reference page of all keys, in Markdown. */
+void config_write_reference(FILE *out);
+
+/* Fresh copy of a libpq URL or conninfo with its password as "***". */
+char *config_redact_url(const char *url) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,36 @@
+#ifndef POLICY_SCHED_H
+#define POLICY_SCHED_H
+
+/* Chooses from which (run, model) queues to claim, and how many jobs of each.
+ * Higher priority first; within a priority, runs share by weight and not by how much they have queued;
+ * within a run, its models share evenly. `served` is a virtual time that the caller keeps in its pairs from
+ * call to call, so that turns are fair over time as well. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SCHED_UNIT 65536 /* virtual time of one job at weight 1 */
+
+struct sched_pair {
+	const char *run_id;
+	const char *model_id;
+	int lane; /* index into lane_want */
+	int priority;
+	int weight;	  /* of the run, >= 1; the first pair of a run counts */
+	bool maybe_ready; /* false: known to have nothing to claim */
+	uint64_t served;  /* in and out: 0 for a new pair; it then joins at the least of its peers */
+};
+
+struct sched_pick {
+	size_t pair; /* index into pairs */
+	int n;	     /* at least 1 */
+};
+
+/* Fills picks (room for npairs) and returns how many there are, at most one per pair.
+ * lane_want[lane]: jobs that the lane can take, <= 0 none; it is not changed. total: jobs in all.
+ * O(n log n + total log n) for n pairs; total is best bounded by the claim's batch. */
+size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_want, size_t nlanes, int total,
+		    struct sched_pick *picks) __attribute__((warn_unused_result));
+
+#endif
