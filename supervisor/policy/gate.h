@@ -55,7 +55,7 @@ const char *gate_parked_reason(const struct gate *g);
 /* Ends parking and pause. */
 void gate_resume(struct gate *g);
 
-/* Why a call could not enter now, the longest-lasting reason first; GATE_OPEN if it could.
+/* Why a call could not enter now: the first of parked, paused, concurrency, rate; GATE_OPEN if it could.
  * *ret_wait_ms (may be NULL): milliseconds until it may change by itself, 0 when open, -1 = not before
  * something happens (a call leaves, an operator resumes). */
 enum gate_why gate_why(const struct gate *g, int64_t now_ms, int64_t *ret_wait_ms);

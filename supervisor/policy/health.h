@@ -15,9 +15,10 @@ struct health_params {
 
 struct health {
 	uint64_t seq;	     /* of the last ping; 0 = none sent */
+	uint64_t answered;   /* of the last pong; 0 = none came */
+	int64_t pong_ms;     /* when it came; 0 = never */
 	int64_t next_ms;     /* when the next ping is due */
 	int64_t deadline_ms; /* of the pong that is awaited; 0 = none is */
-	int64_t lag_ms;	     /* added to that deadline so far */
 	int misses;
 	bool suspect; /* told once; cleared by the pong */
 };
@@ -33,8 +34,8 @@ void health_init(struct health *h, const struct health_params *params, int64_t n
 enum health_do health_tick(struct health *h, const struct health_params *params, int64_t now_ms,
 			   int64_t loop_lag_ms, int64_t *ret_next_ms);
 
-/* A pong; false (and nothing changed) unless seq is of a ping that was sent. A late pong clears the misses.
- */
+/* A pong; false (and nothing changed) unless it answers a ping not answered yet. A late pong clears the
+ * misses too: the worker lives. */
 bool health_pong(struct health *h, uint64_t seq, int64_t now_ms);
 
 uint64_t health_seq(const struct health *h);

@@ -35,8 +35,9 @@ struct retry_verdict {
 	int fails;	  /* the job's count after this error */
 };
 
-/* retry_after_ms: what the provider asked for, -1 when it told nothing. It is obeyed even above max_delay_ms.
- * A transient error's delay is at least retry_after_ms. `random` is 32 uniform bits. */
+/* retry_after_ms: what the provider asked for; -1 when it told nothing, and 0 tells nothing either. It is
+ * obeyed even above max_delay_ms, but no longer than the job's patience lasts: a nonsense header must not
+ * shut a lane for a year. A transient error's delay is at least as long. `random` is 32 uniform bits. */
 struct retry_verdict retry_decide(const struct retry_params *params, const struct retry_state *state,
 				  enum error_code code, int64_t retry_after_ms, uint32_t random);
 

@@ -51,17 +51,17 @@ enum worker_event {
 };
 
 enum worker_action {
-	WA_SPAWN = 1 << 0,
-	WA_SERVE = 1 << 1,	    /* jobs may be sent from now on */
-	WA_STOP_SERVING = 1 << 2,   /* no new job from now on */
-	WA_ASK_SHUTDOWN = 1 << 3,   /* the protocol's `shutdown`, with drain_ms as grace */
-	WA_DUMP = 1 << 4,	    /* SIGUSR1: a traceback on stderr */
-	WA_TERM = 1 << 5,	    /* close stdin, SIGTERM then SIGCONT to the group */
-	WA_KILL = 1 << 6,	    /* SIGKILL to the group */
-	WA_RELEASE_JOBS = 1 << 7,   /* drain the pipe, then give back what it still held */
-	WA_DECIDE_RESTART = 1 << 8, /* policy/restart.h; then WE_PARK, or WE_START at once or by timer */
-	WA_FAULT = 1 << 9,	    /* this life has failed, whatever its exit status will be */
-	WA_CANCEL_RESTART = 1 << 10,
+	WA_CANCEL_RESTART = 1 << 0, /* of an armed restart timer */
+	WA_FAULT = 1 << 1,	    /* this life has failed, whatever its exit status will be */
+	WA_SPAWN = 1 << 2,
+	WA_SERVE = 1 << 3,	     /* jobs may be sent from now on */
+	WA_STOP_SERVING = 1 << 4,    /* no new job from now on */
+	WA_ASK_SHUTDOWN = 1 << 5,    /* the protocol's `shutdown`, with drain_ms as grace */
+	WA_DUMP = 1 << 6,	     /* SIGUSR1: a traceback on stderr */
+	WA_TERM = 1 << 7,	     /* close stdin, SIGTERM then SIGCONT to the group */
+	WA_KILL = 1 << 8,	     /* SIGKILL to the group */
+	WA_RELEASE_JOBS = 1 << 9,    /* drain the pipe, then give back what it still held */
+	WA_DECIDE_RESTART = 1 << 10, /* policy/restart.h; then WE_PARK, or WE_START at once or by timer */
 };
 
 struct fsm_step {

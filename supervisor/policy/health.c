@@ -1,0 +1,64 @@
+#include "policy/health.h"
+
+void health_init(struct health *h, const struct health_params *params, int64_t now_ms)
+{
+	*h = (struct health){ .next_ms = now_ms + params->interval_ms };
+}
+
+/* The awaited pong did not come in time. */
+static enum health_do miss(struct health *h, const struct health_params *params)
+{
+	h->deadline_ms = 0;
+	h->misses++;
+	if (h->misses < params->misses || h->suspect)
+		return HEALTH_NOTHING;
+	h->suspect = true;
+	return HEALTH_SUSPECT;
+}
+
+static enum health_do ping(struct health *h, const struct health_params *params, int64_t now_ms)
+{
+	h->seq++;
+	h->deadline_ms = now_ms + params->timeout_ms;
+	h->next_ms = now_ms + params->interval_ms;
+	return HEALTH_PING;
+}
+
+enum health_do health_tick(struct health *h, const struct health_params *params, int64_t now_ms,
+			   int64_t loop_lag_ms, int64_t *ret_next_ms)
+{
+	enum health_do act = HEALTH_NOTHING;
+
+	if (h->deadline_ms) {
+		h->deadline_ms += loop_lag_ms > 0 ? loop_lag_ms : 0;
+		if (now_ms >= h->deadline_ms)
+			act = miss(h, params);
+	}
+	if (act == HEALTH_NOTHING && !h->deadline_ms && now_ms >= h->next_ms)
+		act = ping(h, params, now_ms);
+	*ret_next_ms = h->deadline_ms ? h->deadline_ms : h->next_ms;
+	return act;
+}
+
+bool health_pong(struct health *h, uint64_t seq, int64_t now_ms)
+{
+	if (seq <= h->answered || seq > h->seq)
+		return false;
+	h->answered = seq;
+	h->pong_ms = now_ms;
+	h->misses = 0;
+	h->suspect = false;
+	if (seq == h->seq)
+		h->deadline_ms = 0;
+	return true;
+}
+
+uint64_t health_seq(const struct health *h)
+{
+	return h->seq;
+}
+
+bool health_hold_kills(int suspects, int pool_size)
+{
+	return pool_size >= 2 && suspects > pool_size / 2;
+}

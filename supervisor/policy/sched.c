@@ -1,0 +1,217 @@
+#include "policy/sched.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* Most that a run which got less than its share may catch up on: it must not starve the others for as long
+ * as it was blocked itself. */
+#define CREDIT (UINT64_C(64) * SCHED_UNIT)
+
+/* The pairs of one run and priority that may still be picked: a ring over a part of `order`. */
+struct run {
+	size_t *pairs;
+	size_t room;
+	size_t first;
+	size_t len;
+	uint64_t served; /* virtual time: the greatest of its pairs */
+	uint64_t step;	 /* virtual time of one job */
+};
+
+/* One call's working memory. */
+struct choice {
+	struct sched_pair *pairs;
+	size_t *order;	  /* pairs worth a look: by priority, run, virtual time */
+	struct run *runs; /* of one priority; a heap, least served on top */
+	size_t nruns;
+	int *want; /* left of each lane */
+	size_t nlanes;
+	int total;    /* left in all */
+	size_t *slot; /* pair → index into picks + 1; 0 = none yet */
+	struct sched_pick *picks;
+	size_t npicks;
+};
+
+static int compare_pairs(const void *left, const void *right, void *arg)
+{
+	const struct sched_pair *pairs = arg;
+	size_t i = *(const size_t *)left, k = *(const size_t *)right;
+	const struct sched_pair *a = &pairs[i], *b = &pairs[k];
+	int names;
+
+	if (a->priority != b->priority)
+		return a->priority > b->priority ? -1 : 1;
+	names = strcmp(a->run_id, b->run_id);
+	if (names)
+		return names;
+	if (a->served != b->served)
+		return a->served < b->served ? -1 : 1;
+	return i < k ? -1 : 1;
+}
+
+static bool is_before(const struct run *a, const struct run *b)
+{
+	if (a->served != b->served)
+		return a->served < b->served;
+	return a->pairs < b->pairs;
+}
+
+static void sift_down(struct choice *c, size_t at)
+{
+	for (;;) {
+		size_t least = at, left = 2 * at + 1;
+		struct run swap;
+
+		for (size_t child = left; child < left + 2 && child < c->nruns; child++) {
+			if (is_before(&c->runs[child], &c->runs[least]))
+				least = child;
+		}
+		if (least == at)
+			return;
+		swap = c->runs[at];
+		c->runs[at] = c->runs[least];
+		c->runs[least] = swap;
+		at = least;
+	}
+}
+
+/* A run never served joins at the least of its peers; nobody lags by more than the credit. */
+static void level_runs(struct choice *c)
+{
+	uint64_t least = UINT64_MAX, most = 0, floor;
+
+	for (size_t i = 0; i < c->nruns; i++) {
+		uint64_t served = c->runs[i].served;
+
+		if (served && served < least)
+			least = served;
+		if (served > most)
+			most = served;
+	}
+	floor = most > CREDIT ? most - CREDIT : 0;
+	for (size_t i = 0; i < c->nruns; i++) {
+		struct run *run = &c->runs[i];
+
+		if (!run->served && most)
+			run->served = least;
+		if (run->served < floor)
+			run->served = floor;
+	}
+}
+
+static struct run make_run(const struct choice *c, size_t *order, size_t len)
+{
+	int weight = c->pairs[order[0]].weight;
+
+	if (weight < 1)
+		weight = 1;
+	if (weight > SCHED_UNIT)
+		weight = SCHED_UNIT;
+	return (struct run){
+		.pairs = order,
+		.room = len,
+		.len = len,
+		.served = c->pairs[order[len - 1]].served,
+		.step = (uint64_t)(SCHED_UNIT / weight),
+	};
+}
+
+/* Collects the runs of the priority that starts at `from`; returns where the next one starts. */
+static size_t collect_runs(struct choice *c, size_t from, size_t count)
+{
+	int priority = c->pairs[c->order[from]].priority;
+
+	c->nruns = 0;
+	while (from < count && c->pairs[c->order[from]].priority == priority) {
+		const char *run_id = c->pairs[c->order[from]].run_id;
+		size_t end = from + 1;
+
+		while (end < count && c->pairs[c->order[end]].priority == priority &&
+		       !strcmp(c->pairs[c->order[end]].run_id, run_id))
+			end++;
+		c->runs[c->nruns++] = make_run(c, c->order + from, end - from);
+		from = end;
+	}
+	level_runs(c);
+	for (size_t i = c->nruns / 2; i-- > 0;)
+		sift_down(c, i);
+	return from;
+}
+
+static void pick(struct choice *c, size_t pair)
+{
+	if (!c->slot[pair]) {
+		c->picks[c->npicks] = (struct sched_pick){ .pair = pair };
+		c->slot[pair] = ++c->npicks;
+	}
+	c->picks[c->slot[pair] - 1].n++;
+}
+
+/* Serves one job of the run, from the pair that waited longest and whose lane has room; false when it has
+ * none. A pair whose lane is full leaves for good: lanes only fill up during a call. */
+static bool serve_run(struct choice *c, struct run *run)
+{
+	while (run->len) {
+		size_t pair = run->pairs[run->first];
+		int *want = &c->want[c->pairs[pair].lane];
+
+		run->first = (run->first + 1) % run->room;
+		run->len--;
+		if (*want <= 0)
+			continue;
+		(*want)--;
+		c->total--;
+		pick(c, pair);
+		run->served += run->step;
+		c->pairs[pair].served = run->served;
+		run->pairs[(run->first + run->len) % run->room] = pair;
+		run->len++;
+		return true;
+	}
+	return false;
+}
+
+static void serve_priority(struct choice *c)
+{
+	while (c->nruns && c->total > 0) {
+		if (!serve_run(c, &c->runs[0]))
+			c->runs[0] = c->runs[--c->nruns];
+		sift_down(c, 0);
+	}
+}
+
+static bool is_eligible(const struct choice *c, const struct sched_pair *pair)
+{
+	return pair->maybe_ready && pair->lane >= 0 && (size_t)pair->lane < c->nlanes &&
+	       c->want[pair->lane] > 0;
+}
+
+size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_want, size_t nlanes, int total,
+		    struct sched_pick *picks)
+{
+	struct choice c = { .pairs = pairs, .nlanes = nlanes, .total = total, .picks = picks };
+	size_t count = 0;
+
+	if (!npairs || !nlanes || total <= 0)
+		return 0;
+	c.order = mem_array(npairs, sizeof(c.order[0]));
+	c.runs = mem_array(npairs, sizeof(c.runs[0]));
+	c.slot = mem_array(npairs, sizeof(c.slot[0]));
+	c.want = mem_array(nlanes, sizeof(c.want[0]));
+	memcpy(c.want, lane_want, nlanes * sizeof(c.want[0]));
+	for (size_t i = 0; i < npairs; i++) {
+		if (is_eligible(&c, &pairs[i]))
+			c.order[count++] = i;
+	}
+	qsort_r(c.order, count, sizeof(c.order[0]), compare_pairs, pairs);
+	for (size_t from = 0; from < count && c.total > 0;) {
+		from = collect_runs(&c, from, count);
+		serve_priority(&c);
+	}
+	mem_free(&c.order);
+	mem_free(&c.runs);
+	mem_free(&c.slot);
+	mem_free(&c.want);
+	return c.npicks;
+}
