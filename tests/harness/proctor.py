@@ -121,8 +121,8 @@ class Daemon:
         self.write_ini()
 
     def _default_sections(self, has_keys):
-        daemon = {"state_dir": os.path.join(self.folder, "state"), "run_dir": os.path.join(self.folder, "run"),
-                  "log_level": "debug", "drain_timeout": "5s"}
+        daemon = {"state_dir": os.path.join(self.folder, "state"),
+                  "run_dir": os.path.join(self.folder, "run"), "log_level": "debug", "drain_timeout": "5s"}
         if place.is_root():
             daemon["user"] = place.UNPRIVILEGED
         if has_keys:
@@ -171,7 +171,7 @@ class Daemon:
     def start(self, deadline=30.0):
         """Starts it and waits until the control socket answers."""
         self.spawn()
-        place.wait_until(self._answers, deadline, "the control socket\n" + "\n".join(self._log.lines()[-20:]))
+        place.wait_until(self._answers, deadline, "the control socket")
         return self
 
     def _answers(self):

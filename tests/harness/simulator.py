@@ -31,11 +31,12 @@ class Simulator:
         port_file = os.path.join(self.folder, "port")
         if os.path.exists(port_file):
             os.unlink(port_file)
-        command = [sys.executable, os.path.join(place.installation(), "lib", "proctor", "workers", "simulator"),
-                   "--port", str(self.port or 0), "--port-file", port_file, *map(str, self._options)]
+        program = os.path.join(place.installation(), "lib", "proctor", "workers", "simulator")
+        command = [sys.executable, program, "--port", str(self.port or 0), "--port-file", port_file,
+                   *map(str, self._options)]
         with open(os.path.join(self.folder, "log"), "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-                                            start_new_session=True, **place.as_run_user())
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            cwd="/", start_new_session=True, **place.as_run_user())
         self.port = place.wait_until(lambda: self._told_port(port_file), 20, "the simulator's port")
         return self
 

@@ -1,0 +1,181 @@
+# Proctor. `make help` lists the targets; supervisor/README.md says how to work on the code.
+
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR    ?=
+PYTHON     ?= /usr/bin/python3
+CC         ?= gcc
+CLANG      ?= clang
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+VERSION := $(shell sed -n '1s/.*(\([^-)]*\).*/\1/p' packaging/debian/changelog)
+
+# What a binary is made of. main.c of app/ and ctl/ are kept out of the archives that unit tests draw from.
+LAYERS  := base policy config io core app
+SOURCES := $(foreach layer,$(LAYERS) ctl,$(wildcard supervisor/$(layer)/*.c))
+DAEMON  := $(filter-out supervisor/ctl/%,$(SOURCES))
+CLIENT  := $(wildcard supervisor/base/*.c supervisor/ctl/*.c supervisor/io/command_*.c)
+TESTS   := $(sort $(wildcard tests/unit/test_*.c))
+
+PACKAGES := libpq jansson yaml-0.1 inih
+# Asked once, and only by what compiles: `make help` works where pkg-config does not.
+PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PACKAGE_CFLAGS)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
+	-Wvla -Wpointer-arith -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Werror
+COMMON = -std=c11 -D_GNU_SOURCE -Isupervisor $(PACKAGE_CFLAGS) $(WARNINGS) -pthread \
+	-DPROCTOR_VERSION='"$(VERSION)"' -DPROCTOR_SYSCONFDIR='"$(SYSCONFDIR)"'
+# CFLAGS is the caller's to add to, say CFLAGS=-O0.
+RELEASE = $(COMMON) -O2 -g -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 $(CFLAGS)
+SANITIZE = $(COMMON) -O1 -g -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
+	-fno-sanitize-recover=all $(CFLAGS)
+CHECKED = $(COMMON) -O2 $(CFLAGS)
+
+LINK := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+DAEMON_LIBS = -lpq -ljansson -linih -lev -lpthread
+CLIENT_LIBS = -ljansson -lyaml
+TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lpthread
+
+.DELETE_ON_ERROR:
+.PHONY: all asan clang tests demo check bench lint format deps install uninstall clean help FORCE
+.DEFAULT_GOAL := all
+
+all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
+
+# Flavours. Each has its own folder and a stamp that changes with its flags, so that a change of flags, version
+# or compiler builds anew what it concerns.
+
+object = $(patsubst %.c,build/$(1)/%.o,$(patsubst supervisor/%,%,$(2)))
+
+# $(1) flavour, $(2) name of the compiler's variable, $(3) name of the flags' variable
+define flavour
+build/$(1)/flags: FORCE
+	@mkdir -p $$(@D)
+	@pkg-config --exists $(PACKAGES) 2>/dev/null || { \
+		echo "libraries to build with are missing: run packaging/deps.sh build" >&2; exit 1; }
+	@printf '%s\n' $$(call quote,$$($(2)) $$($(3))) | cmp -s - $$@ || \
+		printf '%s\n' $$(call quote,$$($(2)) $$($(3))) >$$@
+
+build/$(1)/%.o: supervisor/%.c build/$(1)/flags
+	@mkdir -p $$(@D)
+	@echo "  CC      $$@"
+	@$$($(2)) $$($(3)) -MMD -MP -c -o $$@ $$<
+endef
+quote = '$(subst ','\'',$(1))'
+
+$(eval $(call flavour,release,CC,RELEASE))
+$(eval $(call flavour,asan,CC,SANITIZE))
+$(eval $(call flavour,clang,CLANG,CHECKED))
+
+build/proctord: $(call object,release,$(DAEMON))
+	@echo "  LINK    $@"
+	@$(CC) $(RELEASE) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
+build/proctorctl: $(call object,release,$(CLIENT))
+	@echo "  LINK    $@"
+	@$(CC) $(RELEASE) $(LINK) -o $@ $^ $(CLIENT_LIBS) $(LDFLAGS)
+
+build/asan/proctord: $(call object,asan,$(DAEMON))
+	@echo "  LINK    $@"
+	@$(CC) $(SANITIZE) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
+build/asan/proctorctl: $(call object,asan,$(CLIENT))
+	@echo "  LINK    $@"
+	@$(CC) $(SANITIZE) $(LINK) -o $@ $^ $(CLIENT_LIBS) $(LDFLAGS)
+
+asan: build/asan/proctord build/asan/proctorctl ## build both under ASan and UBSan, in build/asan/
+
+clang: $(call object,clang,$(SOURCES)) ## compile everything with clang too, for its warnings
+
+# Unit tests: each program is linked with the archives of the layers that its name allows, so that a policy
+# test that needs a clock does not link.
+
+# $(1) layer
+define archive
+build/asan/lib$(1).a: $(call object,asan,$(filter-out %/main.c,$(wildcard supervisor/$(1)/*.c)))
+	@rm -f $$@
+	@ar rcs $$@ $$^
+endef
+$(foreach layer,$(LAYERS) ctl,$(eval $(call archive,$(layer))))
+
+layers_of_base   := base
+layers_of_policy := policy base
+layers_of_config := config policy base
+layers_of_io     := io base
+layers_of_core   := core io config policy base
+layers_of_app    := app core io config policy base
+layers_of_ctl    := ctl io base
+layer_of = $(word 2,$(subst _, ,$(1)))
+
+# $(1) name of the test, as in tests/unit/NAME.c
+define unit_test
+build/asan/tests/$(1): tests/unit/$(1).c build/asan/flags $(foreach layer,$(layers_of_$(call layer_of,$(1))),build/asan/lib$(layer).a)
+	@mkdir -p $$(@D)
+	@echo "  TEST    $$@"
+	@$$(CC) $$(SANITIZE) -Itests/unit -MMD -MP -o $$@ $$< \
+		-Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(LINK) $(TEST_LIBS) $$(LDFLAGS)
+endef
+$(foreach test,$(TESTS),$(eval $(call unit_test,$(basename $(notdir $(test))))))
+
+UNIT_TESTS := $(patsubst tests/unit/%.c,build/asan/tests/%,$(TESTS))
+tests: $(UNIT_TESTS) ## build the unit tests, in build/asan/tests/
+
+# What people run
+
+demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leaves it running
+	@packaging/deps.sh demo
+	@$(MAKE) --no-print-directory all
+	@PYTHON=$(PYTHON) KEEP=$(KEEP) packaging/demo.sh
+
+check: ## build, lint and run all tests; ONLY="unit lint workers integration" runs some of them
+	@packaging/deps.sh check
+	@PYTHON=$(PYTHON) packaging/check.sh $(ONLY)
+
+bench: ## measure speed and memory, a JSON line each; ONLY=probes_per_s runs one
+	@packaging/deps.sh bench
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/bench $(ONLY)
+
+lint: ## check format, layers, scripts and Python
+	@packaging/lint/run.sh
+
+format: ## put all C files into the one format
+	@clang-format -i $(wildcard supervisor/*/*.[ch] tests/unit/*.[ch])
+
+deps: ## install what is missing to build, run and test
+	@packaging/deps.sh check bench
+
+install: all ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is left alone
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor share/bash-completion/completions)
+	install -m 755 build/proctord $(DESTDIR)$(PREFIX)/sbin/proctord
+	install -m 755 build/proctorctl $(DESTDIR)$(PREFIX)/bin/proctorctl
+	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/lib/proctor/,workers sql conf)
+	packaging/copy.sh workers $(DESTDIR)$(PREFIX)/lib/proctor/workers
+	packaging/copy.sh sql $(DESTDIR)$(PREFIX)/lib/proctor/sql
+	packaging/copy.sh conf $(DESTDIR)$(PREFIX)/lib/proctor/conf
+	$(PYTHON) -m compileall -q -s $(DESTDIR)/ -p / $(DESTDIR)$(PREFIX)/lib/proctor/workers
+	build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/proctorctl
+	install -d $(DESTDIR)$(SYSCONFDIR)/proctor
+	test -e $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini || \
+		install -m 644 conf/proctor.ini $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini
+
+uninstall: ## remove what install put there, but for the configuration
+	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
+	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/proctorctl
+	rm -rf $(DESTDIR)$(PREFIX)/lib/proctor
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## show this
+	@echo 'make [TARGET] [VARIABLE=value …]'
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | sed 's/\$$([^)]*)//' | \
+		while IFS='	' read -r target what; do printf '  %-11s %s\n' "$$target" "$$what"; done
+	@echo
+	@echo 'PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) CC=$(CC) CLANG=$(CLANG) PYTHON=$(PYTHON)'
+
+-include $(patsubst %.o,%.d,$(call object,release,$(SOURCES)) $(call object,asan,$(SOURCES)) \
+	$(call object,clang,$(SOURCES))) $(addsuffix .d,$(UNIT_TESTS))

@@ -1,0 +1,56 @@
+#!/bin/bash
+# All that is checked without running anything. Every check runs; the exit status tells if all passed.
+set -uo pipefail
+
+cd "$(dirname "$0")/../.." || exit 1
+python=${PYTHON:-/usr/bin/python3}
+failed=no
+
+check() {
+	local name=$1 start=$SECONDS
+
+	shift
+	if "$@"; then
+		echo "  ok      $name ($((SECONDS - start)) s)"
+	else
+		echo "  FAILED  $name"
+		failed=yes
+	fi
+}
+
+mapfile -t c_files < <(find supervisor tests/unit -name '*.[ch]' | sort)
+mapfile -t python_files < <(find workers tests packaging -name '*.py' -not -path '*/__pycache__/*' | sort)
+mapfile -t scripts < <(find packaging .ci tests -type f \( -name '*.sh' -o -path '.ci/run' \) | sort)
+
+# Version 14 where there is one: others break lines elsewhere.
+formatter=$(command -v clang-format-14 || command -v clang-format)
+
+run_format() {
+	local file faults=0
+
+	for file in "${c_files[@]}"; do
+		"$formatter" "$file" | cmp -s - "$file" && continue
+		echo "$file: is not in the format of .clang-format; make format mends it"
+		faults=$((faults + 1))
+	done
+	[[ $faults = 0 ]]
+}
+
+# Cppcheck knows neither what the compiler's own headers say nor the loops behind macros; what it cannot judge is
+# named here once.
+run_cppcheck() {
+	mkdir -p build/cppcheck
+	cppcheck --quiet --std=c11 -j "$(nproc)" --error-exitcode=1 --enable=warning,performance,portability \
+		--inline-suppr --suppress=missingIncludeSystem --suppress=unknownMacro \
+		--cppcheck-build-dir=build/cppcheck -I supervisor -D_GNU_SOURCE -DPROCTOR_VERSION='"0"' \
+		-DPROCTOR_SYSCONFDIR='"/etc"' supervisor
+}
+
+check 'format (clang-format)' run_format
+check 'layers and header guards' "$python" packaging/lint/layers.py
+check 'C (cppcheck)' run_cppcheck
+check 'Python (pyflakes)' pyflakes3 "${python_files[@]}"
+check 'Python (pycodestyle)' pycodestyle --max-line-length=110 --ignore=E129,E226,W503,W504 "${python_files[@]}"
+check 'scripts (shellcheck)' shellcheck -x "${scripts[@]}"
+
+[[ $failed = no ]]
