@@ -1,0 +1,95 @@
+#ifndef APP_CONTROL_H
+#define APP_CONTROL_H
+
+/* The control socket: one JSON object a line each way.
+ *
+ *   {"id":1,"cmd":"run.start","args":{…}}
+ *   {"id":1,"ok":true,"data":…}
+ *   {"id":1,"ok":true,"more":true,"data":…}     streams: further lines with this id follow
+ *   {"id":1,"ok":false,"error":{"code":"…","message":"…"}}
+ *
+ * No client disturbs the loop or its neighbours: lines, queued output, requests in flight and the number of
+ * clients are bounded, and who does not read what it asked for is dropped.
+ *
+ * A call is one request under way. Its handler owns it until it answers it exactly once with call_ok_* or
+ * call_error, then or later; a call whose client has gone is still valid, its answer goes nowhere. */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/command_table.h"
+
+struct call;
+struct control;
+struct loop;
+
+enum call_code {
+	CALL_BAD_REQUEST,     /* not a request: framing, JSON, its shape */
+	CALL_UNKNOWN_COMMAND, /* */
+	CALL_BAD_ARGUMENT,    /* the message names the argument */
+	CALL_NOT_FOUND,
+	CALL_CONFLICT,	  /* not in the present state */
+	CALL_FORBIDDEN,	  /* the peer's role does not suffice */
+	CALL_UNAVAILABLE, /* later perhaps: the message says why and when */
+	CALL_INTERNAL,
+	CALL_TOO_LARGE,
+};
+
+struct control_options {
+	const char *path;
+	unsigned mode;
+	const char *group; /* "" = the daemon's own */
+	int max_clients;
+	/* A request that is known, allowed and of the right types. `args` is never NULL and valid during the
+	 * call only. The handler owns `call`. */
+	void (*handle)(void *arg, struct call *call, const json_t *args);
+	/* A client has gone; its calls are still to be answered. NULL = not needed. */
+	void (*client_gone)(void *arg, int64_t client_id);
+	void *arg;
+};
+
+/* Listens. On an error *ret_error is one fresh line. */
+int control_new(struct loop *loop, const struct control_options *options, struct control **ret,
+		char **ret_error) __attribute__((warn_unused_result));
+
+/* Drops all clients and removes the socket. Calls under way stay valid until answered. */
+void control_free(struct control **control);
+
+void control_set_max_clients(struct control *control, int max_clients);
+
+size_t control_clients(const struct control *control);
+
+/* The handle's `arg`. */
+void *call_arg(const struct call *call);
+const struct command *call_command(const struct call *call);
+enum command_role call_role(const struct call *call);
+
+/* Which client asked; ids are never used twice. */
+int64_t call_client_id(const struct call *call);
+
+/* Whether anybody still waits for the answer. */
+bool call_is_wanted(const struct call *call);
+
+/* Answers and ends the call. `data` is taken. */
+void call_ok_json(struct call *call, json_t *data);
+
+/* The same with JSON text on one line, pasted as it is: what Postgres made is not parsed here. */
+void call_ok_raw(struct call *call, const char *bytes, size_t len);
+
+void call_error(struct call *call, enum call_code code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Sends one piece of a stream; the call goes on. -EPIPE when the client has gone or reads too slowly: then
+ * the call is to be ended like any other. */
+int call_stream_raw(struct call *call, const char *bytes, size_t len) __attribute__((warn_unused_result));
+
+/* Calls `fn` once when the client goes before the call is answered; the call must still be ended, by `fn` or
+ * later. */
+void call_on_gone(struct call *call, void (*fn)(void *arg), void *arg);
+
+/* "BAD_REQUEST" … */
+const char *call_code_name(enum call_code code);
+
+#endif
