@@ -1,0 +1,1 @@
+"""Speed and memory of the real daemon, measured from outside."""

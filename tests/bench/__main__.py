@@ -1,0 +1,43 @@
+"""`make bench [ONLY=figure]`: one JSON line a figure on stdout, how it goes on stderr.
+
+    python3 tests/bench [FIGURE …]
+"""
+
+import json
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from bench import idle, inflight, probes, restart  # noqa: E402  (the path above must be set first)
+
+FIGURES = {
+    "probes_per_s": probes.measure,
+    "inflight_pss_mb": inflight.measure,
+    "restart_ready_ms": restart.measure,
+    "idle_cpu_percent": idle.measure,
+}
+
+
+def tell(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def main(wanted):
+    unknown = [name for name in wanted if name not in FIGURES]
+    if unknown:
+        tell(f"no figure is called {unknown[0]}; there are {', '.join(FIGURES)}")
+        return 2
+    for name in wanted or FIGURES:
+        begun = time.monotonic()
+        tell(f"measuring {name}")
+        value, unit, how = FIGURES[name](tell)
+        line = {"figure": name, "value": value, "unit": unit, **how, "cores": os.cpu_count(),
+                "took_s": round(time.monotonic() - begun, 1)}
+        print(json.dumps(line), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
