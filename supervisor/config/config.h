@@ -101,7 +101,7 @@ struct config_retry {
 	int64_t rate_limit_patience_ms;
 };
 
-struct config_origins;
+struct map;
 
 struct config {
 	char *path; /* the file it came from; "" = all defaults */
@@ -115,7 +115,7 @@ struct config {
 	size_t nservices;
 	struct config_provider providers[CONFIG_PROVIDERS];
 	struct config_retry retry;
-	struct config_origins *origins; /* which keys the file gave; opaque */
+	struct map *lines; /* of what the file gave; for config/sections.c only */
 };
 
 /* Ends with NULL. */

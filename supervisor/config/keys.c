@@ -1,0 +1,169 @@
+#include "config/keys.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "config/config.h"
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+
+static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
+static const char *const strategies[] = { "one_for_one", "one_for_all", "rest_for_one", NULL };
+static const char *const restart_types[] = { "permanent", "transient", "temporary", NULL };
+
+#define FIELD(type, member)                                                                                  \
+	.offset = offsetof(struct type, member), .width = sizeof(((struct type *)0)->member)
+#define ROW(kind, type_, key, member, kind_) .section = kind, .name = key, .type = kind_, FIELD(type_, member)
+
+#define DAEMON(key, member, type)   ROW(KEY_DAEMON, config_daemon, key, member, type)
+#define DATABASE(key, member, type) ROW(KEY_DATABASE, config_database, key, member, type)
+#define CONTROL(key, member, type)  ROW(KEY_CONTROL, config_control, key, member, type)
+#define GROUP(key, member, type)    ROW(KEY_GROUP, config_group, key, member, type)
+#define POOL(key, member, type)	    ROW(KEY_POOL, config_pool, key, member, type)
+#define SERVICE(key, member, type)  ROW(KEY_SERVICE, config_service, key, member, type)
+#define PROVIDER(key, member, type) ROW(KEY_PROVIDER, config_provider, key, member, type)
+#define RETRY(key, member, type)    ROW(KEY_RETRY, config_retry, key, member, type)
+
+/* clang-format off */
+const struct key_spec key_table[] = {
+	{ DAEMON("state_dir", state_dir, KEY_PATH), .fallback = "/var/lib/proctor", .min = 1, .max = 4000,
+	  .help = "folder of all that must survive a restart: spool, embedded database" },
+	{ DAEMON("run_dir", run_dir, KEY_PATH), .fallback = "/run/proctor", .min = 1, .max = 4000,
+	  .help = "folder of what lives as long as the daemon: sockets, lock" },
+	{ DAEMON("user", user, KEY_STRING), .fallback = "proctor", .min = 1, .max = 32,
+	  .help = "account to drop to when started as root; else unused" },
+	{ DAEMON("key_file", key_file, KEY_PATH), .fallback = "", .max = 4000,
+	  .help = "file of API keys, NAME=value lines, mode 0600; empty: the environment alone" },
+	{ DAEMON("models", models, KEY_PATH), .fallback = "", .max = 4000,
+	  .help = "models.ini to use; empty: the installed one" },
+	{ DAEMON("log_level", log_level, KEY_ENUM), .fallback = "info", .words = log_levels, .live = true,
+	  .help = "least severe lines to log" },
+	{ DAEMON("drain_timeout", drain_timeout_ms, KEY_DURATION), .fallback = "30s", .max = HOUR, .live = true,
+	  .help = "how long calls under way may take to finish at a shutdown" },
+
+	{ DATABASE("url", url, KEY_DATABASE_URL), .fallback = "embedded", .min = 1, .max = 4000,
+	  .help = "embedded: a PostgreSQL of its own below state_dir; or any libpq URL" },
+	{ DATABASE("shared", shared, KEY_BOOL), .fallback = "no",
+	  .help = "several nodes on one database; not supported yet" },
+
+	{ CONTROL("socket", socket, KEY_PATH), .fallback = "", .max = 107,
+	  .help = "control socket; empty: proctor.sock in run_dir" },
+	{ CONTROL("mode", mode, KEY_MODE), .fallback = "0660", .max = 0777,
+	  .help = "permissions of the control socket" },
+	{ CONTROL("group", group, KEY_STRING), .fallback = "", .max = 32,
+	  .help = "group of the control socket; empty: the daemon's own" },
+	{ CONTROL("max_clients", max_clients, KEY_INT), .fallback = "64", .min = 1, .max = 10000,
+	  .help = "clients at once; a further one is told so and closed" },
+
+	{ GROUP("strategy", strategy, KEY_ENUM), .fallback = "one_for_one", .words = strategies,
+	  .help = "which siblings restart with a child that failed" },
+	{ GROUP("intensity", intensity, KEY_INT), .fallback = "10", .max = 10000,
+	  .help = "restarts borne within period before the group gives up" },
+	{ GROUP("period", period_ms, KEY_DURATION), .fallback = "60s", .min = 100, .max = DAY,
+	  .help = "window in which restarts are counted" },
+
+	{ POOL("command", command, KEY_WORDS), .fallback = "", .max = 4000,
+	  .help = "worker program and arguments; empty: the installed probe worker" },
+	{ POOL("size", size, KEY_INT), .fallback = "2", .min = 1, .max = 1024, .live = true,
+	  .help = "worker processes" },
+	{ POOL("capacity", capacity, KEY_INT), .fallback = "500", .min = 1, .max = 100000,
+	  .help = "conversations at once in each worker" },
+	{ POOL("boot_timeout", boot_timeout_ms, KEY_DURATION), .fallback = "30s", .min = 10, .max = HOUR, .live = true,
+	  .help = "from spawn to ready" },
+	{ POOL("job_timeout", job_timeout_ms, KEY_DURATION), .fallback = "300s", .min = 10, .max = DAY, .live = true,
+	  .help = "the most that one call may take" },
+	{ POOL("require_healthy", require_healthy, KEY_BOOL), .fallback = "no",
+	  .help = "refuse to start when the health check of the workers' environment fails" },
+	{ POOL("health_interval", health_interval_ms, KEY_DURATION), .fallback = "60s", .min = 100, .max = DAY, .live = true,
+	  .help = "between health checks of the workers' environment" },
+	{ POOL("ping_interval", ping_interval_ms, KEY_DURATION), .fallback = "10s", .min = 10, .max = HOUR, .live = true,
+	  .help = "between pings of a worker" },
+	{ POOL("ping_timeout", ping_timeout_ms, KEY_DURATION), .fallback = "5s", .min = 10, .max = HOUR, .live = true,
+	  .help = "from ping to pong; two misses in a row make a worker suspect" },
+	{ POOL("restart_delay", restart_delay_ms, KEY_DURATION), .fallback = "500ms", .max = HOUR, .live = true,
+	  .help = "first delay of the restart back-off; doubles with each failure" },
+	{ POOL("restart_delay_max", restart_delay_max_ms, KEY_DURATION), .fallback = "60s", .max = DAY, .live = true,
+	  .help = "longest delay of the restart back-off" },
+	{ POOL("stable_after", stable_after_ms, KEY_DURATION), .fallback = "60s", .max = DAY, .live = true,
+	  .help = "a life this long, with proven work, clears the failures before it" },
+	{ POOL("shutdown_timeout", shutdown_timeout_ms, KEY_DURATION), .fallback = "10s", .min = 10, .max = HOUR, .live = true,
+	  .help = "from TERM to KILL of a worker that was asked to end" },
+	{ POOL("environment", environment, KEY_ENV), .fallback = "", .max = 4000,
+	  .help = "NAME=value for the workers, besides what the daemon passes on" },
+
+	{ SERVICE("command", command, KEY_WORDS), .fallback = "", .max = 4000,
+	  .help = "program and arguments; a service must have one" },
+	{ SERVICE("type", type, KEY_ENUM), .fallback = "permanent", .words = restart_types,
+	  .help = "restarted always, after an abnormal end, or never" },
+	{ SERVICE("ready", ready_ms, KEY_READY), .fallback = "none", .min = 1, .max = HOUR,
+	  .help = "fd: when it writes a newline to descriptor 3; none: at once; or after a time" },
+	{ SERVICE("ready_timeout", ready_timeout_ms, KEY_DURATION), .fallback = "30s", .min = 10, .max = HOUR,
+	  .help = "from spawn to ready" },
+	{ SERVICE("shutdown_timeout", shutdown_timeout_ms, KEY_DURATION), .fallback = "10s", .min = 10, .max = HOUR,
+	  .help = "from TERM to KILL" },
+	{ SERVICE("death_signal", death_signal, KEY_SIGNAL), .fallback = "KILL",
+	  .help = "what the kernel sends it when the daemon dies" },
+	{ SERVICE("restart_delay", restart_delay_ms, KEY_DURATION), .fallback = "500ms", .max = HOUR,
+	  .help = "first delay of the restart back-off; doubles with each failure" },
+	{ SERVICE("restart_delay_max", restart_delay_max_ms, KEY_DURATION), .fallback = "60s", .max = DAY,
+	  .help = "longest delay of the restart back-off" },
+	{ SERVICE("stable_after", stable_after_ms, KEY_DURATION), .fallback = "60s", .max = DAY,
+	  .help = "a life this long clears the failures before it" },
+	{ SERVICE("environment", environment, KEY_ENV), .fallback = "", .max = 4000,
+	  .help = "NAME=value for the service" },
+
+	{ PROVIDER("key_env", key_env, KEY_STRING), .fallback = "", .max = 128,
+	  .help = "variable that holds the key, in the environment or in key_file" },
+	{ PROVIDER("base_url", base_url, KEY_URL), .fallback = "", .max = 2000,
+	  .help = "gateway, local server or simulator that speaks this format; empty: the provider's own" },
+	{ PROVIDER("requests_per_minute", requests_per_minute, KEY_INT), .fallback = "0", .max = 1000000000, .live = true,
+	  .help = "calls started in a minute; 0: no limit" },
+	{ PROVIDER("burst", burst, KEY_INT), .fallback = "0", .max = 1000000000, .live = true,
+	  .help = "calls at once after a lull; 0: a second's worth, paced so that no minute sees more than the limit" },
+	{ PROVIDER("concurrency", concurrency, KEY_INT), .fallback = "100", .max = 1000000, .live = true,
+	  .help = "calls under way at once; 0: no limit" },
+	{ PROVIDER("health_interval", health_interval_ms, KEY_DURATION), .fallback = "5m", .max = DAY, .live = true,
+	  .help = "between checks of key and reachability; 0: none" },
+
+	{ RETRY("max_tries", max_tries, KEY_INT), .fallback = "4", .min = 1, .max = 100, .live = true,
+	  .help = "tries in all of a call that fails for a passing reason" },
+	{ RETRY("base_delay", base_delay_ms, KEY_DURATION), .fallback = "1s", .max = HOUR, .live = true,
+	  .help = "first delay of the back-off; doubles with each failure" },
+	{ RETRY("max_delay", max_delay_ms, KEY_DURATION), .fallback = "60s", .max = DAY, .live = true,
+	  .help = "longest delay of the back-off" },
+	{ RETRY("rate_limit_patience", rate_limit_patience_ms, KEY_DURATION), .fallback = "6h", .max = 30 * DAY, .live = true,
+	  .help = "how long a probe waits for a provider's rate limit before it fails" },
+};
+/* clang-format on */
+
+const size_t key_table_len = ARRAY_LEN(key_table);
+
+static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
+	[KEY_DAEMON] = { "daemon", false, "the daemon itself" },
+	[KEY_DATABASE] = { "database", false, "where runs, transcripts and the queue are kept" },
+	[KEY_CONTROL] = { "control", false, "the socket that proctorctl speaks to" },
+	[KEY_GROUP] = { "group", true, "the supervision tree; there is one group: root" },
+	[KEY_POOL] = { "pool", true, "workers of one kind; without any, there is a pool named probe" },
+	[KEY_SERVICE] = { "service", true, "another program to keep running" },
+	[KEY_PROVIDER] = { "provider", true, "one provider: its key, address and limits" },
+	[KEY_RETRY] = { "retry", false, "what becomes of a call that failed" },
+};
+
+const struct key_section_spec *key_section_spec(enum key_section section)
+{
+	assert((unsigned)section < KEY_SECTION_COUNT);
+	return &sections[section];
+}
+
+const struct key_spec *key_find(enum key_section section, const char *name)
+{
+	for (size_t i = 0; i < key_table_len; i++) {
+		if (key_table[i].section == section && !strcmp(key_table[i].name, name))
+			return &key_table[i];
+	}
+	return NULL;
+}

@@ -1,0 +1,160 @@
+#include "config/models.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "config/config.h"
+#include "config/ini.h"
+#include "config/words.h"
+
+#define MODEL "model:"
+
+struct load {
+	struct models *models;
+	char *glob; /* of the [model:GLOB] section that is open; NULL = none is */
+	struct price price;
+	bool has_input, has_output;
+};
+
+/* The open section is over: its glob stands in the table with or without a price, because the first match
+ * wins, and a model without a price must not get that of a broader glob below. */
+static int close_model(struct load *load, char **ret_error)
+{
+	int r = 0;
+
+	if (!load->glob)
+		return 0;
+	if (load->has_input != load->has_output) {
+		*ret_error = mem_printf(
+			"[" MODEL "%s]: input_usd_per_mtok and output_usd_per_mtok go together", load->glob);
+		r = -EINVAL;
+	} else {
+		load->price.known = load->has_input;
+		price_table_add(load->models->prices, load->glob, &load->price);
+	}
+	mem_free(&load->glob);
+	load->price = (struct price){ 0 };
+	load->has_input = load->has_output = false;
+	return r;
+}
+
+static int open_section(struct load *load, const char *section, char **ret_error)
+{
+	int r = close_model(load, ret_error);
+
+	if (r < 0 || !strcmp(section, "prefixes"))
+		return r;
+	if (strncmp(section, MODEL, strlen(MODEL)) != 0 || !section[strlen(MODEL)]) {
+		*ret_error = mem_printf("[%s]: unknown section; allowed are [prefixes] and [" MODEL "GLOB]",
+					section);
+		return -EINVAL;
+	}
+	load->glob = mem_strdup(section + strlen(MODEL));
+	return 0;
+}
+
+static int add_prefixes(struct load *load, const struct ini_entry *entry, char **ret_error)
+{
+	struct config_list list;
+	int r;
+
+	if (!route_has_provider(load->models->route, entry->key)) {
+		*ret_error = mem_printf("[prefixes] %s: unknown provider", entry->key);
+		return -EINVAL;
+	}
+	r = words_split(entry->value, &list);
+	if (r < 0) {
+		*ret_error = mem_printf("[prefixes] %s: a quote is not closed", entry->key);
+		return r;
+	}
+	for (size_t i = 0; i < list.len && r == 0; i++) {
+		r = route_add_prefix(load->models->route, entry->key, list.words[i]);
+		if (r < 0)
+			*ret_error = mem_printf("[prefixes] %s: '%s' %s", entry->key, list.words[i],
+						r == -EEXIST ? "belongs to another provider already"
+							     : "is no prefix");
+	}
+	words_free(&list);
+	return r;
+}
+
+static int set_price(const struct ini_entry *entry, int64_t *ret, bool *has, char **ret_error)
+{
+	int r = price_parse(entry->value, ret);
+
+	if (r < 0)
+		*ret_error = mem_printf(
+			"[%s] %s: '%.40s' is no price; allowed are US dollars from 0 to 1000000 "
+			"with up to four decimals, such as 2.50",
+			entry->section, entry->key, entry->value);
+	*has = r == 0;
+	return r < 0 ? -EINVAL : 0;
+}
+
+static int on_entry(void *arg, const struct ini_entry *entry, char **ret_error)
+{
+	struct load *load = arg;
+
+	if (!entry->key)
+		return open_section(load, entry->section, ret_error);
+	if (!load->glob)
+		return add_prefixes(load, entry, ret_error);
+	if (!strcmp(entry->key, "input_usd_per_mtok"))
+		return set_price(entry, &load->price.input_e10_per_token, &load->has_input, ret_error);
+	if (!strcmp(entry->key, "output_usd_per_mtok"))
+		return set_price(entry, &load->price.output_e10_per_token, &load->has_output, ret_error);
+	return 0; /* the workers' */
+}
+
+static int models_new(struct models **ret)
+{
+	struct models *m = mem_alloc(sizeof(*m));
+	int r = route_new(&m->route);
+
+	if (r == 0)
+		r = price_table_new(&m->prices);
+	if (r < 0) {
+		models_free(&m);
+		return r;
+	}
+	for (size_t i = 0; i < CONFIG_PROVIDERS; i++)
+		route_add_provider(m->route, config_provider_names[i]);
+	*ret = m;
+	return 0;
+}
+
+int models_load(const char *path, struct models **ret, char **ret_error)
+{
+	struct load load = { 0 };
+	char *what = NULL;
+	int r = models_new(&load.models);
+
+	if (r < 0) {
+		*ret_error = mem_printf("%s: %s", path, strerror(-r));
+		return r;
+	}
+	r = ini_read_file(path, on_entry, &load, ret_error);
+	if (r == 0) {
+		r = close_model(&load, &what);
+		if (r < 0)
+			*ret_error = mem_printf("%s: %s", path, what);
+	}
+	mem_free(&what);
+	mem_free(&load.glob);
+	if (r < 0) {
+		models_free(&load.models);
+		return r;
+	}
+	*ret = load.models;
+	return 0;
+}
+
+void models_free(struct models **m)
+{
+	if (!*m)
+		return;
+	route_free(&(*m)->route);
+	price_table_free(&(*m)->prices);
+	mem_free(m);
+}

@@ -1,0 +1,116 @@
+#include "config/sections.h"
+
+#include <assert.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+
+const char *const config_provider_names[CONFIG_PROVIDERS + 1] = {
+	"openai", "anthropic", "google", "xai", "deepseek", "mistral", "simulated", NULL,
+};
+
+/* Defaults where providers differ: the entry limits that a new account is likely to have. */
+static const struct {
+	const char *key_env;
+	const char *requests_per_minute;
+} provider_defaults[CONFIG_PROVIDERS] = {
+	{ "OPENAI_API_KEY", "500" },
+	{ "ANTHROPIC_API_KEY", "50" },
+	{ "GOOGLE_API_KEY", "15" },
+	{ "XAI_API_KEY", "480" },
+	{ "DEEPSEEK_API_KEY", "0" },
+	{ "MISTRAL_API_KEY", "60" },
+	{ "", "0" },
+};
+
+static const char *provider_default(const struct key_spec *key, const char *name)
+{
+	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
+		if (strcmp(config_provider_names[i], name) != 0)
+			continue;
+		if (!strcmp(key->name, "key_env"))
+			return provider_defaults[i].key_env;
+		if (!strcmp(key->name, "requests_per_minute"))
+			return provider_defaults[i].requests_per_minute;
+	}
+	return key->fallback;
+}
+
+const char *sections_default(const struct key_spec *key, const char *name)
+{
+	return key->section == KEY_PROVIDER && name ? provider_default(key, name) : key->fallback;
+}
+
+char *sections_title(enum key_section kind, const char *name)
+{
+	const struct key_section_spec *spec = key_section_spec(kind);
+
+	return spec->named && name ? mem_printf("%s:%s", spec->name, name) : mem_strdup(spec->name);
+}
+
+void sections_init(enum key_section kind, const char *name, void *base)
+{
+	for (size_t i = 0; i < key_table_len; i++) {
+		AUTO(mem_free_str) char *error = NULL;
+		const struct key_spec *key = &key_table[i];
+		int r;
+
+		if (key->section != kind)
+			continue;
+		r = key_parse(key, base, sections_default(key, name), &error);
+		assert(r == 0);
+		(void)r;
+	}
+}
+
+void sections_clear(enum key_section kind, void *base)
+{
+	for (size_t i = 0; i < key_table_len; i++) {
+		if (key_table[i].section == kind)
+			key_clear(&key_table[i], base);
+	}
+}
+
+size_t sections_list(const struct config *c, struct section **ret)
+{
+	size_t len = 0, room = 5 + c->npools + c->nservices + CONFIG_PROVIDERS;
+	struct section *list = mem_array(room, sizeof(*list));
+
+	list[len++] = (struct section){ KEY_DAEMON, NULL, &c->daemon };
+	list[len++] = (struct section){ KEY_DATABASE, NULL, &c->database };
+	list[len++] = (struct section){ KEY_CONTROL, NULL, &c->control };
+	list[len++] = (struct section){ KEY_GROUP, c->root.name, &c->root };
+	for (size_t i = 0; i < c->npools; i++)
+		list[len++] = (struct section){ KEY_POOL, c->pools[i].name, &c->pools[i] };
+	for (size_t i = 0; i < c->nservices; i++)
+		list[len++] = (struct section){ KEY_SERVICE, c->services[i].name, &c->services[i] };
+	for (size_t i = 0; i < CONFIG_PROVIDERS; i++)
+		list[len++] = (struct section){ KEY_PROVIDER, c->providers[i].name, &c->providers[i] };
+	list[len++] = (struct section){ KEY_RETRY, NULL, &c->retry };
+	assert(len == room);
+	*ret = list;
+	return len;
+}
+
+static char *origin_id(enum key_section kind, const char *name, const char *key)
+{
+	AUTO(mem_free_str) char *title = sections_title(kind, name);
+
+	return mem_printf("%s%s%s", title, key ? "\n" : "", key ? key : "");
+}
+
+int sections_line(const struct config *c, enum key_section kind, const char *name, const char *key)
+{
+	AUTO(mem_free_str) char *id = origin_id(kind, name, key);
+
+	return (int)(intptr_t)map_get(c->lines, id, strlen(id));
+}
+
+void sections_set_line(struct config *c, enum key_section kind, const char *name, const char *key, int line)
+{
+	AUTO(mem_free_str) char *id = origin_id(kind, name, key);
+
+	(void)map_set(c->lines, id, strlen(id), (void *)(intptr_t)line);
+}

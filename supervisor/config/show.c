@@ -1,0 +1,221 @@
+/* Everything that tells of a config or of the key table: walk, text, difference, sample, reference. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "config/config.h"
+#include "config/sections.h"
+
+static void walk_section(const struct config *c, const struct section *s,
+			 void (*each)(void *arg, const struct config_item *item), void *arg)
+{
+	AUTO(mem_free_str) char *title = sections_title(s->kind, s->name);
+
+	for (size_t i = 0; i < key_table_len; i++) {
+		const struct key_spec *key = &key_table[i];
+		AUTO(mem_free_str) char *value = NULL;
+		struct config_item item = { .section = title, .key = key->name };
+
+		if (key->section != s->kind)
+			continue;
+		value = key_text(key, s->base, true);
+		item.value = value;
+		item.help = key->help;
+		item.line = sections_line(c, s->kind, s->name, key->name);
+		item.live = key->live;
+		each(arg, &item);
+	}
+}
+
+void config_walk(const struct config *c, void (*each)(void *arg, const struct config_item *item), void *arg)
+{
+	struct section *list;
+	size_t len = sections_list(c, &list);
+
+	for (size_t i = 0; i < len; i++)
+		walk_section(c, &list[i], each, arg);
+	mem_free(&list);
+}
+
+struct writer {
+	FILE *out;
+	char *section; /* last one written */
+};
+
+static void write_item(void *arg, const struct config_item *item)
+{
+	struct writer *w = arg;
+
+	if (!w->section || strcmp(w->section, item->section) != 0) {
+		fprintf(w->out, "%s[%s]\n", w->section ? "\n" : "", item->section);
+		mem_set_str(&w->section, mem_strdup(item->section));
+	}
+	fprintf(w->out, "%s =%s%s", item->key, *item->value ? " " : "", item->value);
+	if (item->line)
+		fprintf(w->out, " ; line %d\n", item->line);
+	else
+		fprintf(w->out, " ; default\n");
+}
+
+void config_write(const struct config *c, FILE *out)
+{
+	struct writer w = { .out = out };
+
+	config_walk(c, write_item, &w);
+	mem_free(&w.section);
+}
+
+static bool is_same_section(const struct section *a, const struct section *b)
+{
+	return a->kind == b->kind && (!a->name || !strcmp(a->name, b->name));
+}
+
+static const struct section *find_section(const struct section *list, size_t len, const struct section *like)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (is_same_section(&list[i], like))
+			return &list[i];
+	}
+	return NULL;
+}
+
+static void diff_section(const struct section *from, const struct section *to,
+			 void (*each)(void *arg, const char *section, const char *key, bool live), void *arg)
+{
+	AUTO(mem_free_str) char *title = sections_title(to->kind, to->name);
+
+	for (size_t i = 0; i < key_table_len; i++) {
+		const struct key_spec *key = &key_table[i];
+		AUTO(mem_free_str) char *before = NULL;
+		AUTO(mem_free_str) char *after = NULL;
+
+		if (key->section != to->kind)
+			continue;
+		before = key_text(key, from->base, false);
+		after = key_text(key, to->base, false);
+		if (strcmp(before, after) != 0)
+			each(arg, title, key->name, key->live);
+	}
+}
+
+/* Tells of the sections of `list` that `other` has not. */
+static void diff_presence(const struct section *list, size_t len, const struct section *other,
+			  size_t other_len,
+			  void (*each)(void *arg, const char *section, const char *key, bool live), void *arg)
+{
+	for (size_t i = 0; i < len; i++) {
+		AUTO(mem_free_str) char *title = sections_title(list[i].kind, list[i].name);
+
+		if (!find_section(other, other_len, &list[i]))
+			each(arg, title, "", false);
+	}
+}
+
+void config_diff(const struct config *from, const struct config *to,
+		 void (*each)(void *arg, const char *section, const char *key, bool live), void *arg)
+{
+	struct section *old_list, *new_list;
+	size_t old_len = sections_list(from, &old_list), new_len = sections_list(to, &new_list);
+
+	diff_presence(old_list, old_len, new_list, new_len, each, arg);
+	diff_presence(new_list, new_len, old_list, old_len, each, arg);
+	for (size_t i = 0; i < new_len; i++) {
+		const struct section *before = find_section(old_list, old_len, &new_list[i]);
+
+		if (before)
+			diff_section(before, &new_list[i], each, arg);
+	}
+	mem_free(&old_list);
+	mem_free(&new_list);
+}
+
+static void sample_keys(FILE *out, enum key_section kind, const char *name)
+{
+	for (size_t i = 0; i < key_table_len; i++) {
+		const struct key_spec *key = &key_table[i];
+		const char *value = sections_default(key, name);
+
+		if (key->section == kind)
+			fprintf(out, "; %s\n;%s =%s%s\n", key->help, key->name, *value ? " " : "", value);
+	}
+}
+
+/* A section whose head is a comment as well (`off`) stands for one that the user may add. */
+static void sample_section(FILE *out, enum key_section kind, const char *name, bool off)
+{
+	AUTO(mem_free_str) char *title = sections_title(kind, name);
+
+	fprintf(out, "\n; %s\n%s[%s]\n\n", key_section_spec(kind)->help, off ? ";" : "", title);
+	sample_keys(out, kind, name);
+}
+
+/* What differs from provider to provider; the rest is told once, with the first of them. */
+static void sample_provider(FILE *out, const char *name)
+{
+	static const char *const keys[] = { "key_env", "requests_per_minute" };
+
+	fprintf(out, "\n[provider:%s]\n", name);
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+		const char *value = sections_default(key_find(KEY_PROVIDER, keys[i]), name);
+
+		fprintf(out, ";%s =%s%s\n", keys[i], *value ? " " : "", value);
+	}
+}
+
+void config_write_sample(FILE *out)
+{
+	fputs("; Configuration of proctord. Every key has a default, shown behind the `;`: remove it to "
+	      "change one.\n"
+	      "; A comment starts with ; or # at the left, or with a blank and ; behind a value. An indented "
+	      "line\n"
+	      "; continues the value above it. Durations: 500ms 30s 5m 6h 2d.\n"
+	      "; `proctord --check-config FILE` checks this file, `proctorctl config show` tells what is in "
+	      "effect.\n"
+	      "; API keys do not belong here, but into the environment or the key_file.\n",
+	      out);
+	sample_section(out, KEY_DAEMON, NULL, false);
+	sample_section(out, KEY_DATABASE, NULL, false);
+	sample_section(out, KEY_CONTROL, NULL, false);
+	sample_section(out, KEY_GROUP, "root", false);
+	sample_section(out, KEY_POOL, "probe", false);
+	sample_section(out, KEY_SERVICE, "NAME", true);
+	sample_section(out, KEY_PROVIDER, config_provider_names[0], false);
+	for (size_t i = 1; i < CONFIG_PROVIDERS; i++)
+		sample_provider(out, config_provider_names[i]);
+	sample_section(out, KEY_RETRY, NULL, false);
+}
+
+static void reference_row(FILE *out, const struct key_spec *key)
+{
+	AUTO(mem_free_str) char *allowed = key_allowed(key);
+	bool varies = key->section == KEY_PROVIDER &&
+		      strcmp(key->fallback, sections_default(key, "openai")) != 0;
+
+	fprintf(out, "| `%s` | %s%s%s | %s | %s | %s |\n", key->name, varies || !*key->fallback ? "" : "`",
+		varies		 ? "by provider"
+		: *key->fallback ? key->fallback
+				 : "empty",
+		varies || !*key->fallback ? "" : "`", allowed, key->live ? "yes" : "no", key->help);
+}
+
+void config_write_reference(FILE *out)
+{
+	fputs("# proctor.ini\n\n"
+	      "Keys marked *live* take effect on a reload (`proctorctl reload`, SIGHUP); the others at the "
+	      "next start.\n",
+	      out);
+	for (int kind = 0; kind < KEY_SECTION_COUNT; kind++) {
+		const struct key_section_spec *spec = key_section_spec((enum key_section)kind);
+		const char *tail = kind == KEY_GROUP ? ":root" : spec->named ? ":NAME" : "";
+
+		fprintf(out,
+			"\n## [%s%s]\n\n%s.\n\n| key | default | allowed | live | meaning "
+			"|\n|---|---|---|---|---|\n",
+			spec->name, tail, spec->help);
+		for (size_t i = 0; i < key_table_len; i++) {
+			if (key_table[i].section == (enum key_section)kind)
+				reference_row(out, &key_table[i]);
+		}
+	}
+}
