@@ -24,6 +24,8 @@ from simulator.settings import Settings, latency_for, most_specific
 
 ASKS_KEPT = 100_000  # conversations whose asks are counted for times=N
 _RAW_USAGE = "@@usage@@"
+_dump = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
+_dump_ascii = json.JSONEncoder(check_circular=False).encode
 
 
 @dataclass
@@ -251,8 +253,8 @@ class Engine:
             text = ""
         else:
             words = (effects["words"],) * 2 if "words" in effects else self.settings.words
-            dice = Dice(self.settings.seed, ask.model, ask.turn, ask.digest, ask.seed)
-            text = compose(dice, ask.model, ask.turn, without_directives(ask.prompt), words)
+            key = (self.settings.seed, ask.model, ask.turn, ask.digest, ask.seed)
+            text = compose(key, ask.model, ask.turn, without_directives(ask.prompt), words)
         if "huge" in effects:
             text = filler(text or "x", effects["huge"])
         if "unicode" in effects:
@@ -342,8 +344,8 @@ class Engine:
             figures.input_tokens += record["input_tokens"]
             figures.output_tokens += record["output_tokens"]
         figures.undelivered += not delivered
-        self.ledger.append({**record, "ended": now / NS, "ended_unix": wall, "delivered": delivered, "bought": bought,
-                            "bytes": len(plan.body)})
+        record.update(ended=now / NS, ended_unix=wall, delivered=delivered, bought=bought, bytes=len(plan.body))
+        self.ledger.append(record)
 
     def stats(self, now: int) -> dict:
         providers = {name: {**vars(f), "errors": dict(f.errors)} for name, f in self.figures.items()}
@@ -363,10 +365,10 @@ def _cut(draft: Draft, most: int) -> None:
 
 def _encode(body: object) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False).encode()
+        return _dump(body).encode()
     except UnicodeEncodeError:
         # A lone surrogate can only travel as an escape.
-        return json.dumps(body).encode()
+        return _dump_ascii(body).encode()
 
 
 def listed_errors() -> list[dict]:

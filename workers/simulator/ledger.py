@@ -12,6 +12,7 @@ import os
 from collections import deque
 from itertools import islice
 
+_dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 MEMORY = 200_000  # entries kept for queries; older ones are in the file only
 
 
@@ -25,12 +26,12 @@ class Ledger:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def append(self, entry: dict) -> None:
-        """Numbers the entry, keeps it and writes it out.  Raises OSError (a full disk)."""
+        """Numbers the entry, which becomes the ledger's own, and writes it out.  Raises OSError (a full disk)."""
         self.n += 1
-        entry = {"n": self.n, **entry}
+        entry["n"] = self.n
         self._entries.append(entry)
         if self._fd >= 0:
-            _write_all(self._fd, json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n")
+            _write_all(self._fd, _dump(entry).encode("ascii") + b"\n")
 
     def query(self, since: int = 0, limit: int = 1000, **wanted: str) -> list[dict]:
         """Up to `limit` entries with n > since, oldest first, whose fields equal `wanted`."""

@@ -7,9 +7,12 @@ itself that it is simulated.
 from __future__ import annotations
 
 import re
+import struct
+from functools import lru_cache
 from hashlib import blake2b
 
-_WORD = re.compile(r"[^\W\d_]{5,}")
+_WORD = re.compile(r"\b[^\W\d_]{5,23}\b")
+_TOPIC_CHARS = 240  # the topic is looked for in the beginning of a prompt
 _COMMON = frozenset("""about above after again against along among another answer around because become before
 being below between could described different doing during either every first following given having however
 instead itself least maybe might never often other others people perhaps please question rather really several
@@ -51,8 +54,7 @@ _POINTS = (
     "What looks like a conflict of values is sometimes only a missing fact that somebody could go and find.",
     "Doing nothing is a choice as well, with costs that are quieter and for that reason easily overlooked.",
 )
-_LINKS = ("First, to be concrete about {topic}:", "Next to that,", "In practice,", "Then again,", "To put it simply:",
-          "On reflection,", "At the same time,")
+_LINKS = ("Next to that,", "In practice,", "Then again,", "To put it simply,", "On reflection,", "At the same time,")
 _CLOSE = (
     "On balance I lean towards the option that keeps {topic} open to correction, and I hold that view loosely.",
     "So my answer is a guarded yes, provided that {topic} is looked at again once more is known.",
@@ -61,22 +63,26 @@ _CLOSE = (
 )
 
 
+_SIZES = {sentence: len(sentence.split()) for sentence in _FIRST + _LATER + _STANCE + _POINTS + _CLOSE}
+
+
 class Dice:
     """An endless stream of small choices that a digest determines."""
 
     def __init__(self, *parts: object):
         self._seed = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
         self._block = 0
-        self._value = 0
+        self._rolls = iter(())
 
     def below(self, n: int) -> int:
-        """A number in 0..n-1; n is small against 2^64."""
-        if self._value < 1 << 64:
+        """A number in 0..n-1; n is small against 2^32."""
+        roll = next(self._rolls, None)
+        if roll is None:
             digest = blake2b(self._seed, digest_size=64, salt=self._block.to_bytes(8, "big")).digest()
-            self._value = int.from_bytes(digest, "big") | 1 << 512
+            self._rolls = iter(struct.unpack(">16I", digest))
             self._block += 1
-        self._value, rest = divmod(self._value, n)
-        return rest
+            roll = next(self._rolls)
+        return roll % n
 
     def pick(self, options):
         return options[self.below(len(options))]
@@ -88,36 +94,37 @@ class Dice:
 
 def topic_of(text: str) -> str:
     """Up to three telling words of a prompt, in its own order."""
-    seen = dict.fromkeys(w.lower() for w in _WORD.findall(text[:4000]))
-    words = [w for w in seen if w not in _COMMON and len(w) < 24]
-    telling = set(sorted(words, key=len, reverse=True)[:3])
+    seen = dict.fromkeys(_WORD.findall(text[:_TOPIC_CHARS].lower()))
+    words = [w for w in seen if w not in _COMMON]
+    telling = sorted(words, key=len, reverse=True)[:3]
     chosen = [w for w in words if w in telling]
     if not chosen:
         return "the question"
     return chosen[0] if len(chosen) == 1 else ", ".join(chosen[:-1]) + " and " + chosen[-1]
 
 
-def compose(dice: Dice, model: str, turn: int, prompt: str, words: tuple[int, int]) -> str:
-    """Whole sentences, from words[0] to words[1] of them as nearly as sentences allow."""
+@lru_cache(maxsize=2048)
+def compose(key: tuple, model: str, turn: int, prompt: str, words: tuple[int, int]) -> str:
+    """Whole sentences of words[0]..words[1] words, as nearly as sentences allow; `key` settles which."""
+    dice = Dice(*key)
     topic = topic_of(prompt)
     low, high = words
     # The last sentence may run over by its own length: leave room for it.
-    goal = low + dice.below(max(1, high - low - 22))
-    opening = dice.pick(_FIRST if turn <= 1 else _LATER).format(model=model, turn=turn)
-    parts = [opening, dice.pick(_STANCE).format(topic=topic)]
-    closing = dice.pick(_CLOSE).format(topic=topic)
-    count = sum(len(p.split()) for p in parts) + len(closing.split())
+    goal = low + dice.below(max(1, high - low - 25))
+    opening, stance, closing = dice.pick(_FIRST if turn <= 1 else _LATER), dice.pick(_STANCE), dice.pick(_CLOSE)
+    parts = [opening.format(model=model, turn=turn), stance.format(topic=topic)]
+    count = _SIZES[opening] + _SIZES[stance] + _SIZES[closing]
     deck: list[str] = []
     while count < goal:
         if not deck:
             deck = list(_POINTS)
         point = deck.pop(dice.below(len(deck)))
+        count += _SIZES[point]
         if dice.below(3) == 0:
-            point = f"{dice.pick(_LINKS).format(topic=topic)} {point[0].lower()}{point[1:]}"
+            point = f"{dice.pick(_LINKS)} {point[0].lower()}{point[1:]}"
         parts.append(point)
-        count += len(point.split())
     middle = 2 + (len(parts) - 2) // 2
-    return " ".join(parts[:middle]) + "\n\n" + " ".join([*parts[middle:], closing])
+    return " ".join(parts[:middle]) + "\n\n" + " ".join([*parts[middle:], closing.format(topic=topic)])
 
 
 def filler(text: str, size: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -43,17 +42,17 @@ class Ask:
         self.chars = sum(len(text) for _, text in self.messages)
         self.digest = messages_digest(self.messages)
         first = [m for m in self.messages if m[0] == "system"] + [("user", users[0] if users else "")]
-        self.conversation = messages_digest(first)
+        self.conversation = self.digest if first == self.messages else messages_digest(first)
 
     @property
     def system(self) -> str:
         return "\n".join(text for role, text in self.messages if role == "system")
 
 
-def messages_digest(messages: list) -> str:
-    """32 hex digits over the messages as compact JSON: [["system","…"],["user","…"],…]."""
-    text = json.dumps([list(m) for m in messages], separators=(",", ":"))
-    return blake2b(text.encode("ascii"), digest_size=16).hexdigest()
+def messages_digest(messages: list[tuple[str, str]]) -> str:
+    """32 hex digits: blake2b over role, U+001F, text, U+001E of each message, in UTF-8."""
+    text = "".join(f"{role}\x1f{text}\x1e" for role, text in messages)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @dataclass
