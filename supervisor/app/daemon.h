@@ -1,0 +1,70 @@
+#ifndef APP_DAEMON_H
+#define APP_DAEMON_H
+
+/* The daemon: owns every part, starts them in order, stops them in reverse.
+ *
+ *   config -> control socket -> services (embedded Postgres, simulator, ...) -> store -> pool -> dispatcher
+ *
+ * The socket serves before the database is there: `status` says what is being waited for. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct commands;
+struct config;
+struct dispatch;
+struct embedded;
+struct healthcheck;
+struct loop;
+struct models;
+struct pool;
+struct program;
+struct service;
+struct store;
+
+enum daemon_phase { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
+
+/* Where the installed parts are found. */
+struct paths {
+	char *home;   /* holds workers/ sql/ conf/ */
+	char *config; /* NULL = CONFIG_DEFAULT_PATH */
+	char *models; /* models.ini in effect */
+	char *socket; /* control socket */
+};
+
+struct daemon {
+	struct loop *loop;
+	struct config *config;
+	struct models *models;
+	struct paths paths;
+	struct store *store;
+	struct pool *pool;
+	struct dispatch *dispatch;
+	struct healthcheck *health;
+	struct embedded *embedded; /* NULL with a database URL of the user's own */
+	struct service *
+		*services; /* those of the ini, in its order; the embedded Postgres is not among them */
+	size_t service_count;
+	struct commands *commands;
+	struct program *program; /* commands and environments of the children */
+	char *database_url;	 /* in effect; may hold a password: never shown unredacted */
+	enum daemon_phase phase;
+	int64_t started_ms; /* monotonic */
+	int64_t started_wall_ms;
+};
+
+/* A reload: reads the file again, applies what is live. On a refusal nothing changes, *ret_text is one fresh
+ * line that says why, and -EINVAL is returned; else it is a fresh JSON object
+ * {"applied":["[section] key",…],"needsRestart":[…],"keysRead":true|false}. */
+int daemon_reload(struct daemon *daemon, char **ret_text) __attribute__((warn_unused_result));
+
+/* Starts the drain; again: no more patience. The process ends when all is stopped. */
+void daemon_shutdown(struct daemon *daemon);
+
+const char *daemon_phase_name(const struct daemon *daemon);
+
+/* Whether `variable` is set in the workers' environment (from ours or the key file). */
+bool daemon_has_variable(const struct daemon *daemon, const char *variable);
+
+#endif

@@ -1,0 +1,260 @@
+#include "core/claim.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "core/lane.h"
+#include "core/pool.h"
+#include "core/store.h"
+#include "io/loop.h"
+#include "policy/sched.h"
+
+enum {
+	BATCH = 128,	   /* jobs of one claim at the most */
+	PREFETCH_MAX = 64, /* queued beyond what the lane could send at once, so that slots do not idle */
+	HORIZON_MS = 1000, /* what the gate lets through within this time is worth having here */
+	PAUSE_MS = 4,	   /* between claims of few jobs: many answers make one claim */
+	WORTH_IT = 16,
+};
+
+struct pair {
+	char *run_id, *model_id;
+	int lane; /* index; -1 = a lane of no provider */
+	bool paused;
+};
+
+struct claim {
+	struct loop *loop;
+	struct claim_options options;
+	struct pair *pairs;
+	struct sched_pair *sched; /* same order as pairs */
+	size_t count;
+	size_t *asked; /* of the claim under way: its wants, as indexes into pairs */
+	size_t asked_count;
+	uint64_t generation; /* of pairs: a claim answered after a change must not mark the wrong ones */
+	uint64_t asked_generation;
+	bool under_way;
+	struct loop_timer *pause;
+	bool cooling;
+};
+
+static void on_pause_over(void *arg)
+{
+	struct claim *claim = arg;
+
+	claim->cooling = false;
+	claim_more(claim);
+}
+
+void claim_new(struct loop *loop, const struct claim_options *options, struct claim **ret)
+{
+	struct claim *claim = mem_alloc(sizeof(*claim));
+
+	claim->loop = loop;
+	claim->options = *options;
+	loop_timer_new(loop, on_pause_over, claim, &claim->pause);
+	*ret = claim;
+}
+
+static void free_pairs(struct pair *pairs, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(pairs[i].run_id);
+		free(pairs[i].model_id);
+	}
+	free(pairs);
+}
+
+void claim_free(struct claim **claim)
+{
+	if (!*claim)
+		return;
+	free_pairs((*claim)->pairs, (*claim)->count);
+	free((*claim)->sched);
+	free((*claim)->asked);
+	loop_timer_free(&(*claim)->pause);
+	mem_free(claim);
+}
+
+static int lane_index(const struct claim *claim, const char *name)
+{
+	for (size_t i = 0; i < claim->options.lane_count; i++)
+		if (strcmp(claim->options.lanes[i]->name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+static char *pair_key(const char *run_id, const char *model_id)
+{
+	return mem_printf("%s\n%s", run_id, model_id);
+}
+
+/* Where the old pairs stand, so that those that stay keep their turn. Values are indexes + 1. */
+static struct map *index_pairs(const struct claim *claim)
+{
+	struct map *map;
+
+	map_new(&map);
+	for (size_t i = 0; i < claim->count; i++) {
+		AUTO(mem_free_str) char *key = pair_key(claim->pairs[i].run_id, claim->pairs[i].model_id);
+
+		(void)map_set(map, key, strlen(key), (void *)(uintptr_t)(i + 1));
+	}
+	return map;
+}
+
+void claim_set_pairs(struct claim *claim, const struct store_pair *pairs, size_t count)
+{
+	struct map *old = index_pairs(claim);
+	struct pair *fresh = mem_array(count, sizeof(*fresh));
+	struct sched_pair *sched = mem_array(count, sizeof(*sched));
+
+	for (size_t i = 0; i < count; i++) {
+		AUTO(mem_free_str) char *key = pair_key(pairs[i].run_id, pairs[i].model_id);
+		size_t was = (size_t)(uintptr_t)map_get(old, key, strlen(key));
+
+		fresh[i] = (struct pair){
+			.run_id = mem_strdup(pairs[i].run_id),
+			.model_id = mem_strdup(pairs[i].model_id),
+			.lane = lane_index(claim, pairs[i].lane),
+			.paused = pairs[i].paused,
+		};
+		sched[i] = (struct sched_pair){
+			.run_id = fresh[i].run_id,
+			.model_id = fresh[i].model_id,
+			.lane = fresh[i].lane,
+			.priority = pairs[i].priority,
+			.weight = 1,
+			.maybe_ready = fresh[i].lane >= 0 && !pairs[i].paused && !pairs[i].cancelling,
+			.served = was ? claim->sched[was - 1].served : 0,
+		};
+		if (fresh[i].lane < 0)
+			sched[i].lane = 0;
+	}
+	map_free(&old);
+	free_pairs(claim->pairs, claim->count);
+	free(claim->sched);
+	claim->pairs = fresh;
+	claim->sched = sched;
+	claim->count = count;
+	claim->generation++;
+}
+
+void claim_wake(struct claim *claim)
+{
+	for (size_t i = 0; i < claim->count; i++)
+		claim->sched[i].maybe_ready = claim->pairs[i].lane >= 0 && !claim->pairs[i].paused;
+}
+
+bool claim_is_paused(const struct claim *claim, const char *run_id, const char *model_id)
+{
+	for (size_t i = 0; i < claim->count; i++)
+		if (strcmp(claim->pairs[i].run_id, run_id) == 0 &&
+		    strcmp(claim->pairs[i].model_id, model_id) == 0)
+			return claim->pairs[i].paused;
+	return false;
+}
+
+/* How many more jobs this lane should have here. */
+static int lane_want(const struct lane *lane, int64_t now_ms)
+{
+	int64_t wait_ms;
+	enum gate_why why = gate_why(lane->gate, now_ms, &wait_ms);
+	int room, prefetch;
+
+	if (why == GATE_PARKED)
+		return 0;
+	room = gate_room(lane->gate, now_ms, HORIZON_MS);
+	prefetch = 2 + gate_in_flight(lane->gate) / 4;
+	if (prefetch > PREFETCH_MAX)
+		prefetch = PREFETCH_MAX;
+	if (room > INT_MAX - prefetch)
+		return INT_MAX;
+	/* Conversations between turns will take of that room before any new one does. */
+	return room + prefetch - lane->between_count - lane->queued;
+}
+
+static int gather_wants(const struct claim *claim, int *wants)
+{
+	int queued = 0, total;
+
+	for (size_t i = 0; i < claim->options.lane_count; i++) {
+		wants[i] = lane_want(claim->options.lanes[i], loop_now_ms(claim->loop));
+		queued += claim->options.lanes[i]->queued;
+	}
+	/* Every lane may hold a few that wait for it; beyond that, only what workers can take. */
+	total = pool_free_slots(claim->options.pool) + PREFETCH_MAX - queued;
+	return total < BATCH ? total : BATCH;
+}
+
+static void on_claim(void *arg, const struct store_job *jobs, size_t count, const bool *short_of)
+{
+	struct claim *claim = arg;
+
+	claim->under_way = false;
+	if (!jobs && count == 0 && !short_of)
+		return; /* its fate is unknown: the store settles that, and wakes us */
+	if (claim->asked_generation == claim->generation)
+		for (size_t i = 0; i < claim->asked_count; i++)
+			if (short_of[i])
+				claim->sched[claim->asked[i]].maybe_ready = false;
+	if (count > 0)
+		claim->options.claimed(claim->options.arg, jobs, count);
+	if (count < WORTH_IT) {
+		claim->cooling = true;
+		loop_timer_start(claim->pause, PAUSE_MS);
+		return;
+	}
+	claim_more(claim);
+}
+
+static size_t choose(struct claim *claim, struct store_want **ret)
+{
+	int *wants = mem_array(claim->options.lane_count, sizeof(*wants));
+	struct sched_pick *picks = mem_array(claim->count, sizeof(*picks));
+	int total = gather_wants(claim, wants);
+	size_t count = 0;
+
+	if (total > 0)
+		count = sched_choose(claim->sched, claim->count, wants, claim->options.lane_count, total,
+				     picks);
+	claim->asked = mem_resize(claim->asked, count, sizeof(*claim->asked));
+	*ret = mem_array(count, sizeof(**ret));
+	for (size_t i = 0; i < count; i++) {
+		claim->asked[i] = picks[i].pair;
+		(*ret)[i] = (struct store_want){
+			.run_id = claim->pairs[picks[i].pair].run_id,
+			.model_id = claim->pairs[picks[i].pair].model_id,
+			.count = picks[i].n,
+		};
+	}
+	claim->asked_count = count;
+	claim->asked_generation = claim->generation;
+	free(picks);
+	free(wants);
+	return count;
+}
+
+void claim_more(struct claim *claim)
+{
+	struct store_want *wants;
+	size_t count;
+
+	if (claim->under_way || claim->cooling || claim->count == 0 ||
+	    !store_is_ready(claim->options.store) || store_is_full(claim->options.store))
+		return;
+	count = choose(claim, &wants);
+	if (count > 0) {
+		int r = store_claim(claim->options.store, wants, count, on_claim, claim);
+
+		claim->under_way = r == 0;
+		if (r < 0)
+			log_debug("claim.refused", "error=\"%s\"", strerror(-r));
+	}
+	free(wants);
+}

@@ -1,0 +1,42 @@
+#ifndef CORE_CLAIM_H
+#define CORE_CLAIM_H
+
+/* How much is claimed from the store, and of what: keeps the lanes' queues short but never dry.
+ * policy/sched.h chooses between the (run, model) pairs; this file knows the pairs and asks the store. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct claim;
+struct lane;
+struct loop;
+struct pool;
+struct store;
+struct store_job;
+struct store_pair;
+
+struct claim_options {
+	struct lane *const *lanes; /* read when claiming: may be filled after claim_new */
+	size_t lane_count;
+	struct store *store;
+	struct pool *pool;
+	void (*claimed)(void *arg, const struct store_job *jobs, size_t count);
+	void *arg;
+};
+
+void claim_new(struct loop *loop, const struct claim_options *options, struct claim **ret);
+void claim_free(struct claim **claim);
+
+/* The active pairs, read anew. A pair that stays keeps its place in the round. */
+void claim_set_pairs(struct claim *claim, const struct store_pair *pairs, size_t count);
+
+/* New work may be ready in any pair. */
+void claim_wake(struct claim *claim);
+
+/* Claims what the lanes can take soon, unless a claim is under way already. */
+void claim_more(struct claim *claim);
+
+/* The run, or this model of it, is paused as far as is known. */
+bool claim_is_paused(const struct claim *claim, const char *run_id, const char *model_id);
+
+#endif

@@ -1,0 +1,76 @@
+#ifndef CORE_DISPATCH_H
+#define CORE_DISPATCH_H
+
+/* The dispatcher: joins lanes, pool and store. It decides what is claimed, which probe may call now, what
+ * becomes of an attempt that has ended, and it is the one owner of every probe that this node holds.
+ *
+ *   store --claim--> lane queue --gate--> worker --turns--> lane (between) --gate--> ... --end--> store */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/pool.h"
+#include "core/store.h"
+
+struct config;
+struct dispatch;
+struct lane;
+struct loop;
+struct models;
+
+int dispatch_new(struct loop *loop, const struct config *config, const struct models *models,
+		 struct store *store, struct pool *pool, struct dispatch **ret)
+	__attribute__((warn_unused_result));
+
+/* All probes must be gone: after dispatch_stop() and the pool's end. What is left is dropped: its lease is
+ * taken back at the next boot. */
+void dispatch_free(struct dispatch **dispatch);
+
+/* Reload: new limits and prices. `models` is borrowed. */
+int dispatch_configure(struct dispatch *dispatch, const struct config *config, const struct models *models)
+	__attribute__((warn_unused_result));
+
+/* Nothing new is claimed or begun from now on; what waits here goes back to the store. */
+void dispatch_stop(struct dispatch *dispatch);
+
+/* From the store. */
+void dispatch_on_store_state(struct dispatch *dispatch, bool ready);
+void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count);
+void dispatch_on_work(struct dispatch *dispatch);
+
+/* From the pool. */
+void dispatch_on_room(struct dispatch *dispatch);
+void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
+		      const struct msg *msg);
+void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
+			const struct msg *msg);
+void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
+			  const struct worker_death *death);
+
+/* A run is being cancelled (or is deleted): what waits here ends as CANCELLED, calls under way are told. */
+void dispatch_cancel_run(struct dispatch *dispatch, const char *run_id);
+
+/* Lanes, in config_provider_names' order. */
+struct lane *const *dispatch_lanes(const struct dispatch *dispatch, size_t *ret_count);
+struct lane *dispatch_lane(const struct dispatch *dispatch, const char *name); /* NULL when there is none */
+
+/* An operator's word. */
+void dispatch_park_lane(struct dispatch *dispatch, struct lane *lane, const char *reason);
+void dispatch_resume_lane(struct dispatch *dispatch, struct lane *lane);
+
+/* Why nothing more of this lane goes out now, for people: "requests/min", "concurrency", "the provider asked
+ * to wait", "parked: …", "no worker is ready", "the database is away", …; "" when nothing holds it.
+ * *ret_until_ms: monotonic time at which that may change by itself, 0 = not known. */
+const char *dispatch_why(const struct dispatch *dispatch, const struct lane *lane, int64_t *ret_until_ms);
+
+/* Counts since start. */
+struct dispatch_stats {
+	int64_t claimed, completed, failed, cancelled, retried, turns;
+};
+void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret);
+
+/* Probes held by this node. */
+int dispatch_held(const struct dispatch *dispatch);
+
+#endif

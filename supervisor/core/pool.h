@@ -1,0 +1,78 @@
+#ifndef CORE_POOL_H
+#define CORE_POOL_H
+
+/* A pool of probe workers: how many there are, and what follows when one dies.
+ * Restarts are decided by policy/restart.h and policy/intensity.h. When the intensity is exceeded the pool is
+ * degraded: it is parked but for one canary that is tried again every few minutes; one that proves itself
+ * brings the others back. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "core/worker.h"
+
+struct config_pool;
+struct config_group;
+struct loop;
+struct pool;
+
+struct pool_events {
+	/* A worker has room now that had none (ready, or a probe left it). */
+	void (*room)(void *arg);
+	void (*turn)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
+	void (*result)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
+	void (*released)(void *arg, struct worker *worker, struct probe *probe,
+			 const struct worker_death *death);
+	/* For the events table: "worker.ready", "worker.exit", "pool.degraded", "pool.recovered". `data` is a
+	 * JSON object or NULL. */
+	void (*event)(void *arg, const char *level, const char *kind, const char *subject, const char *data);
+	/* The last process has gone after pool_stop(). */
+	void (*stopped)(void *arg);
+	void *arg;
+};
+
+/* `argv` and `env` (both NULL-terminated, borrowed until pool_set_program) start a worker. */
+int pool_new(struct loop *loop, const struct config_pool *config, const struct config_group *group,
+	     const struct pool_events *events, struct pool **ret) __attribute__((warn_unused_result));
+void pool_free(struct pool **pool);
+
+void pool_set_program(struct pool *pool, const char *const *argv, const char *const *env);
+
+void pool_start(struct pool *pool);
+
+/* Drains every worker within grace_ms; `stopped` tells the end. A second call kills. */
+void pool_stop(struct pool *pool, int64_t grace_ms);
+
+/* New settings; a changed size takes effect at once, the rest with each worker's next life. */
+void pool_configure(struct pool *pool, const struct config_pool *config, const struct config_group *group);
+
+/* Live size; the newest workers go first. */
+void pool_resize(struct pool *pool, int size);
+
+/* Replaces every worker, one after another: each drains when the one before is ready again. `number` 0 = all.
+ */
+int pool_restart(struct pool *pool, int number) __attribute__((warn_unused_result));
+
+const char *pool_name(const struct pool *pool);
+const struct config_pool *pool_config(const struct pool *pool);
+
+/* Workers, by `link`, in the order of their numbers. */
+const struct list *pool_workers(const struct pool *pool);
+struct worker *pool_find(struct pool *pool, int number); /* NULL when there is none */
+
+/* The least loaded worker with room; NULL when none. `alone`: one that holds nothing. */
+struct worker *pool_pick(struct pool *pool, bool alone);
+
+/* Probes that could be sent now. */
+int pool_free_slots(const struct pool *pool);
+int pool_held(const struct pool *pool);
+int pool_serving(const struct pool *pool);
+int pool_size(const struct pool *pool);
+int pool_restarts_in_window(struct pool *pool);
+
+/* Degraded: why, one line; NULL when not. */
+const char *pool_degraded(const struct pool *pool);
+
+#endif

@@ -1,0 +1,70 @@
+#ifndef CORE_PROBE_H
+#define CORE_PROBE_H
+
+/* One probe while this node holds it: a conversation, the turns got so far, and where it waits.
+ * The dispatcher owns it from claim to store_finish. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "core/store.h"
+
+struct buf;
+struct lane;
+struct worker;
+
+enum probe_state {
+	PROBE_QUEUED,  /* in its lane's queue, with no worker */
+	PROBE_CALLING, /* a call of it is permitted: in its worker's `calling` list, holds a slot of its lane
+			*/
+	PROBE_BETWEEN, /* a turn came; waits in its lane for the next call's turn, its worker keeps it */
+};
+
+struct probe {
+	struct list link; /* in lane->queue or lane->between, by state; in worker->calling while CALLING */
+	struct list in_worker; /* in worker->held while it has a worker */
+	enum probe_state state;
+	struct lane *lane;
+	struct worker *worker; /* NULL while QUEUED */
+
+	int64_t id;
+	int attempt;
+	char *run_id, *model_id;
+	char *input;
+	size_t input_len;
+
+	/* Paid for in earlier attempts, kept as checkpoints: a JSON array of bodies. */
+	char *earlier;
+	size_t earlier_len;
+	/* Got since the claim, in order. */
+	struct store_turn *turns;
+	size_t turn_count, turn_room;
+	int turns_done;	 /* earlier and new */
+	char digest[33]; /* of the last turn; "" before the first */
+	bool last_seen;	 /* its last turn came: only the result is missing */
+
+	int64_t input_tokens, output_tokens, reasoning_tokens, duration_ms; /* over all turns */
+
+	int fails, deaths, solo_deaths;
+	int64_t limited_since_ms; /* monotonic; 0 = not waiting out a rate limit */
+	int64_t call_ms;	  /* when the present call was permitted */
+	int64_t queued_ms;	  /* when it came into this node's queue */
+	bool cancelling;	  /* its run is being cancelled; a result that is paid for still wins */
+};
+
+/* Copies what the claim gave. */
+void probe_new(const struct store_job *job, struct lane *lane, int64_t now_ms, struct probe **ret);
+void probe_free(struct probe **probe);
+
+/* Keeps a turn's body (copied) and its digest. */
+void probe_add_turn(struct probe *probe, const char *body, size_t len, const char *digest);
+
+/* Appends all turns, earlier and new, as one JSON array. */
+void probe_put_turns(const struct probe *probe, struct buf *out);
+
+/* A job held at this many deaths of workers runs alone next: only what happens then is its own doing. */
+bool probe_runs_alone(const struct probe *probe);
+
+#endif

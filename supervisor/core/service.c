@@ -1,0 +1,363 @@
+#include "core/service.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "io/child.h"
+#include "io/errtail.h"
+#include "io/jsontext.h"
+#include "io/lineconn.h"
+#include "io/loop.h"
+
+enum { READY_LINE = 256, KILL_AGAIN_MS = 5000, TAIL_BYTES = 4000, BROKEN_EXIT = 78 };
+
+struct service {
+	struct loop *loop;
+	struct service_spec spec;
+	struct service_events events;
+	char *name;
+	enum service_state state;
+	struct restart_slot slot;
+	struct child *child;
+	struct errtail *tail;
+	struct lineconn *ready_conn;
+	struct loop_timer *timer; /* of the state: readiness, KILL, or the restart */
+	int64_t started_ms, up_ms;
+	int restarts;
+	bool signalled, failed, stop_asked;
+	char *last_error;
+};
+
+static const char *const state_names[] = {
+	[SERVICE_DOWN] = "down", [SERVICE_PREPARING] = "preparing", [SERVICE_STARTING] = "starting",
+	[SERVICE_UP] = "up",	 [SERVICE_STOPPING] = "stopping",   [SERVICE_PARKED] = "parked",
+};
+
+const char *service_state_name(enum service_state state)
+{
+	return (size_t)state < ARRAY_LEN(state_names) ? state_names[state] : "?";
+}
+
+static void set_state(struct service *service, enum service_state state)
+{
+	log_debug("service.state", "service=%s state=%s was=%s", service->name, service_state_name(state),
+		  service_state_name(service->state));
+	service->state = state;
+	loop_timer_stop(service->timer);
+}
+
+static void become_ready(struct service *service)
+{
+	lineconn_free(&service->ready_conn);
+	set_state(service, SERVICE_UP);
+	service->up_ms = loop_now_ms(service->loop);
+	log_info("service.ready", "service=%s pid=%d boot_ms=%lld", service->name, (int)service_pid(service),
+		 (long long)(service->up_ms - service->started_ms));
+	service->events.ready(service->events.arg, service);
+}
+
+static void on_ready_line(void *arg, char *line, size_t len)
+{
+	(void)line;
+	(void)len;
+	become_ready(arg);
+}
+
+static void on_ready_end(void *arg, enum lineconn_end end, int error)
+{
+	(void)arg;
+	(void)end;
+	(void)error;
+}
+
+static void stopped_for_good(struct service *service, enum service_state state)
+{
+	set_state(service, state);
+	service->events.stopped(service->events.arg, service);
+}
+
+/* A life, or a start, has ended: what next. */
+static void decide(struct service *service, const struct restart_exit *exit)
+{
+	const struct restart_params params = {
+		.type = service->spec.type,
+		.base_delay_ms = service->spec.restart_delay_ms,
+		.max_delay_ms = service->spec.restart_delay_max_ms,
+		.stable_after_ms = service->spec.stable_after_ms,
+	};
+	struct restart_verdict verdict = restart_decide(&params, &service->slot, exit, clock_random());
+
+	set_state(service, SERVICE_DOWN);
+	service->up_ms = 0;
+	if (service->stop_asked) {
+		stopped_for_good(service, SERVICE_DOWN);
+		return;
+	}
+	log_info("service.restart", "service=%s next=%s delay_ms=%lld failures=%u", service->name,
+		 restart_action_name(verdict.action), (long long)verdict.delay_ms, service->slot.failures);
+	switch (verdict.action) {
+	case RESTART_NOW:
+	case RESTART_AFTER:
+		service->restarts++;
+		loop_timer_start(service->timer, verdict.delay_ms);
+		break;
+	case RESTART_PARK:
+		log_error("service.parked", "service=%s reason=\"%s\"", service->name,
+			  service_last_error(service));
+		stopped_for_good(service, SERVICE_PARKED);
+		break;
+	case RESTART_NEVER:
+		stopped_for_good(service, SERVICE_PARKED);
+		break;
+	}
+}
+
+static void tell_exit(struct service *service, const char *text)
+{
+	AUTO(mem_free_str)
+	char *tail = service->tail ? jsontext_clean(errtail_text(service->tail, TAIL_BYTES)) : mem_strdup("");
+	AUTO(mem_free_str)
+	char *data = jsontext_pack("{s:s, s:I, s:s}", "exit", text, "upMs",
+				   (long long)(loop_now_ms(service->loop) - service->started_ms), "stderr",
+				   tail);
+
+	service->events.event(service->events.arg, service->stop_asked ? "info" : "warning", "service.exit",
+			      service->name, data);
+}
+
+static void on_child_exit(void *arg, const struct child_exit *exit)
+{
+	struct service *service = arg;
+	const struct restart_exit life = {
+		.stopped = service->stop_asked,
+		.failed = service->failed,
+		.killed_from_outside = !service->signalled && exit->signo != 0,
+		.exit_code = exit->signo ? 128 + exit->signo : exit->code,
+		.lived_ms = loop_now_ms(service->loop) - service->started_ms,
+		.proven = service->up_ms &&
+			  loop_now_ms(service->loop) - service->up_ms >= service->spec.stable_after_ms,
+	};
+
+	service->child = NULL;
+	errtail_drain(service->tail, TAIL_BYTES * 16);
+	mem_set_str(&service->last_error, mem_strdup(child_exit_text(exit)));
+	log_write(service->stop_asked ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "service.exit",
+		  "service=%s %s up_ms=%lld", service->name, child_exit_text(exit), (long long)life.lived_ms);
+	tell_exit(service, child_exit_text(exit));
+	errtail_free(&service->tail);
+	lineconn_free(&service->ready_conn);
+	decide(service, &life);
+}
+
+static void fail_start(struct service *service, const char *error, bool broken)
+{
+	const struct restart_exit life = { .failed = true, .exit_code = broken ? BROKEN_EXIT : 1 };
+
+	mem_set_str(&service->last_error, mem_strdup(error));
+	log_error("service.start_failed", "service=%s reason=\"%s\"", service->name, error);
+	decide(service, &life);
+}
+
+static void watch_ready(struct service *service, int fd)
+{
+	const struct lineconn_options options = {
+		.read_fd = fd,
+		.write_fd = -1,
+		.max_line = READY_LINE,
+		.on_line = on_ready_line,
+		.on_end = on_ready_end,
+		.arg = service,
+	};
+
+	if (service->spec.ready_ms == CONFIG_READY_FD) {
+		if (lineconn_new(service->loop, &options, &service->ready_conn) < 0)
+			abort(); /* a descriptor that was just made cannot refuse O_NONBLOCK */
+		loop_timer_start(service->timer, service->spec.ready_timeout_ms);
+		return;
+	}
+	loop_timer_start(service->timer, service->spec.ready_ms);
+}
+
+static void spawn(struct service *service)
+{
+	const struct child_spec spec = {
+		.argv = service->spec.argv,
+		.env = service->spec.env,
+		.cwd = service->spec.cwd,
+		.death_signal = service->spec.death_signal,
+		.want_ready = service->spec.ready_ms == CONFIG_READY_FD,
+	};
+	AUTO(mem_free_str) char *who = mem_printf("service=%s", service->name);
+	struct child_fds fds;
+	int r = child_spawn(service->loop, &spec, on_child_exit, service, &service->child, &fds);
+
+	if (r < 0) {
+		AUTO(mem_free_str)
+		char *error = mem_printf("%s cannot be started: %s", spec.argv[0], strerror(-r));
+
+		fail_start(service, error, false);
+		return;
+	}
+	if (errtail_new(service->loop, fds.from_stderr, who, &service->tail) < 0)
+		abort(); /* as above */
+	set_state(service, SERVICE_STARTING);
+	watch_ready(service, fds.from_ready);
+}
+
+void service_prepared(struct service *service, const char *error, bool broken)
+{
+	if (service->state != SERVICE_PREPARING)
+		return;
+	if (service->stop_asked)
+		stopped_for_good(service, SERVICE_DOWN);
+	else if (error)
+		fail_start(service, error, broken);
+	else
+		spawn(service);
+}
+
+static void terminate(struct service *service)
+{
+	service->signalled = true;
+	child_signal(service->child, service->spec.stop_signal);
+	child_signal_group(service->child, SIGCONT);
+	set_state(service, SERVICE_STOPPING);
+	loop_timer_start(service->timer, service->spec.shutdown_timeout_ms);
+}
+
+static void on_timer(void *arg)
+{
+	struct service *service = arg;
+
+	switch (service->state) {
+	case SERVICE_DOWN:
+		service_start(service);
+		break;
+	case SERVICE_STARTING:
+		if (service->spec.ready_ms != CONFIG_READY_FD) {
+			become_ready(service);
+			break;
+		}
+		service->failed = true;
+		log_warning("service.not_ready", "service=%s after_ms=%lld", service->name,
+			    (long long)service->spec.ready_timeout_ms);
+		terminate(service);
+		break;
+	case SERVICE_STOPPING:
+		child_signal_group(service->child, SIGKILL);
+		loop_timer_start(service->timer, KILL_AGAIN_MS);
+		break;
+	case SERVICE_PREPARING:
+	case SERVICE_UP:
+	case SERVICE_PARKED:
+		break;
+	}
+}
+
+void service_new(struct loop *loop, const struct service_spec *spec, const struct service_events *events,
+		 struct service **ret)
+{
+	struct service *service = mem_alloc(sizeof(*service));
+
+	service->loop = loop;
+	service->spec = *spec;
+	service->events = *events;
+	service->name = mem_strdup(spec->name);
+	service->spec.name = service->name;
+	loop_timer_new(loop, on_timer, service, &service->timer);
+	*ret = service;
+}
+
+void service_free(struct service **service)
+{
+	struct service *dead = *service;
+
+	if (!dead)
+		return;
+	child_abandon(&dead->child);
+	errtail_free(&dead->tail);
+	lineconn_free(&dead->ready_conn);
+	loop_timer_free(&dead->timer);
+	free(dead->last_error);
+	free(dead->name);
+	mem_free(service);
+}
+
+void service_start(struct service *service)
+{
+	if (service->state != SERVICE_DOWN && service->state != SERVICE_PARKED)
+		return;
+	if (service->slot.parked)
+		restart_unpark(&service->slot);
+	service->signalled = service->failed = service->stop_asked = false;
+	service->started_ms = loop_now_ms(service->loop);
+	set_state(service, SERVICE_PREPARING);
+	if (service->spec.prepare)
+		service->spec.prepare(service->spec.prepare_arg, service);
+	else
+		service_prepared(service, NULL, false);
+}
+
+void service_stop(struct service *service)
+{
+	bool again = service->stop_asked;
+
+	service->stop_asked = true;
+	switch (service->state) {
+	case SERVICE_DOWN:
+	case SERVICE_PARKED:
+		stopped_for_good(service, service->state);
+		break;
+	case SERVICE_PREPARING:
+		break; /* service_prepared() will tell */
+	case SERVICE_STARTING:
+	case SERVICE_UP:
+		terminate(service);
+		break;
+	case SERVICE_STOPPING:
+		if (again)
+			child_signal_group(service->child, SIGKILL);
+		break;
+	}
+}
+
+const char *service_name(const struct service *service)
+{
+	return service->name;
+}
+
+enum service_state service_state(const struct service *service)
+{
+	return service->state;
+}
+
+pid_t service_pid(const struct service *service)
+{
+	return service->child ? child_pid(service->child) : 0;
+}
+
+int service_restarts(const struct service *service)
+{
+	return service->restarts;
+}
+
+const char *service_last_error(const struct service *service)
+{
+	return service->last_error ? service->last_error : "";
+}
+
+int64_t service_up_since_ms(const struct service *service)
+{
+	return service->up_ms;
+}
+
+bool service_is_stopping(const struct service *service)
+{
+	return service->stop_asked;
+}

@@ -1,0 +1,72 @@
+#ifndef CORE_SERVICE_H
+#define CORE_SERVICE_H
+
+/* One supervised program that is no worker: the embedded Postgres, the simulator, anything long-running.
+ * Started, watched until ready, restarted by policy/restart.h, stopped by signal and then by KILL. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "policy/restart.h"
+
+struct loop;
+struct service;
+
+/* Copied by service_new, but for argv and env, which are borrowed for the service's life. */
+struct service_spec {
+	const char *name;
+	const char *const *argv, *const *env;
+	const char *cwd; /* NULL = ours */
+	enum restart_type type;
+	int64_t ready_ms;	  /* CONFIG_READY_FD: a line on fd 3; 0: at once; else after so long */
+	int64_t ready_timeout_ms; /* for CONFIG_READY_FD */
+	int64_t shutdown_timeout_ms;
+	int stop_signal;
+	int death_signal;
+	int64_t restart_delay_ms, restart_delay_max_ms, stable_after_ms;
+	/* Before each start; NULL = nothing. Calls service_prepared() now or later. */
+	void (*prepare)(void *arg, struct service *service);
+	void *prepare_arg;
+};
+
+struct service_events {
+	void (*ready)(void *arg, struct service *service);
+	/* No process, and none will come: after service_stop(), or it ended for good. */
+	void (*stopped)(void *arg, struct service *service);
+	void (*event)(void *arg, const char *level, const char *kind, const char *subject, const char *data);
+	void *arg;
+};
+
+enum service_state {
+	SERVICE_DOWN, /* no process; a restart timer may be armed */
+	SERVICE_PREPARING,
+	SERVICE_STARTING, /* not ready yet */
+	SERVICE_UP,
+	SERVICE_STOPPING,
+	SERVICE_PARKED, /* ended for good */
+};
+
+void service_new(struct loop *loop, const struct service_spec *spec, const struct service_events *events,
+		 struct service **ret);
+void service_free(struct service **service);
+
+void service_start(struct service *service);
+
+/* error NULL: go on and spawn; else this start failed, for this reason (one line). `broken`: it would fail
+ * again until somebody mends it. */
+void service_prepared(struct service *service, const char *error, bool broken);
+
+/* stop_signal, KILL after shutdown_timeout; a second call kills at once. */
+void service_stop(struct service *service);
+
+const char *service_name(const struct service *service);
+enum service_state service_state(const struct service *service);
+const char *service_state_name(enum service_state state);
+pid_t service_pid(const struct service *service); /* 0 while there is none */
+int service_restarts(const struct service *service);
+const char *service_last_error(const struct service *service); /* one line; "" when none */
+int64_t service_up_since_ms(const struct service *service);    /* monotonic; 0 while not up */
+bool service_is_stopping(const struct service *service);
+
+#endif

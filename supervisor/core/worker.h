@@ -1,0 +1,128 @@
+#ifndef CORE_WORKER_H
+#define CORE_WORKER_H
+
+/* One slot of a pool: a process that speaks the worker protocol, its state machine, its health, and the
+ * probes it holds. The pool owns it and decides on restarts; the dispatcher gives it probes.
+ *
+ * The process comes and goes; the slot stays. Probes held are borrowed from the dispatcher, which gets each
+ * of them back by `turn`, `result`, or `released` when the process is gone. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/list.h"
+#include "policy/restart.h"
+#include "policy/worker_fsm.h"
+
+struct child;
+struct config_pool;
+struct loop;
+struct msg;
+struct probe;
+struct worker;
+
+/* How a life ended: for the restart decision, the crash record and blame. */
+struct worker_death {
+	int code, signo;	  /* as struct child_exit */
+	const char *text;	  /* "exit=1", "signal=11 core=yes", … */
+	bool planned;		  /* we asked for it */
+	bool faulty;		  /* protocol fault, boot timeout or hang: we ended it */
+	const char *fault;	  /* why, when faulty; "" otherwise */
+	bool killed_from_outside; /* a signal that nobody here sent: the operator's, or a stranger's */
+	bool blames_jobs;	  /* what it held may be the cause */
+	int64_t lived_ms;
+	bool proven;
+	const char *stderr_tail; /* last lines, for the record */
+	int held;		 /* probes held at the death */
+};
+
+struct worker_events {
+	/* The slot may be given probes, or no more. */
+	void (*serving)(void *arg, struct worker *worker, bool serving);
+	/* First good answer or pong of this life. */
+	void (*proven)(void *arg, struct worker *worker);
+	/* One answer of `probe`, already appended to it; msg holds usage and whether it was the last. */
+	void (*turn)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
+	/* The end of `probe`, which has left the worker. */
+	void (*result)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
+	/* It missed its pings. True: so did most of its pool at once, so the machine is sick and none is
+	 * killed. */
+	bool (*hold_kills)(void *arg, struct worker *worker);
+	/* The process is gone; `probe` was held and has left the worker. Called for each, before `died`. */
+	void (*released)(void *arg, struct worker *worker, struct probe *probe,
+			 const struct worker_death *death);
+	/* Decide on the restart: answer with worker_start, worker_start_after or worker_park. */
+	void (*died)(void *arg, struct worker *worker, const struct worker_death *death);
+	void *arg;
+};
+
+struct worker {
+	char *name; /* "probe/1" */
+	int number; /* from 1 */
+	const struct config_pool *config;
+	enum worker_state state;
+	struct restart_slot slot; /* the pool's, for policy/restart.h */
+	struct list link;	  /* the pool's */
+	bool solo;		  /* holds one probe that runs alone, and gets no other */
+	bool retiring;		  /* the pool shrinks: no restart after this life */
+	bool replace;		  /* end this life when drained, then start anew at once */
+	int held;		  /* probes in it */
+	int capacity;		  /* as its hello said */
+
+	/* For people. */
+	int64_t started_ms;	/* this life; 0 while down */
+	int64_t ready_ms;	/* 0 until ready */
+	int64_t boot_took_ms;	/* of the last start that got ready; 0 = none yet */
+	int restarts;		/* lives after the first */
+	int64_t jobs_done;	/* of this life */
+	int64_t rss_kb;		/* as its last pong said */
+	int64_t last_pong_ms;	/* 0 = none yet in this life */
+	int64_t next_start_ms;	/* while a restart timer is armed; else 0 */
+	char *last_death;	/* one line; NULL = none yet */
+	char *version, *python; /* as its hello said; NULL before the first */
+
+	struct worker_own *own; /* private: process, pipes, timers */
+};
+
+void worker_new(struct loop *loop, const struct config_pool *config, int number,
+		const struct worker_events *events, struct worker **ret);
+
+/* Kills what runs, without callbacks. Held probes must have been taken back before. */
+void worker_free(struct worker **worker);
+
+/* The same, for loop_defer(). */
+void worker_free_deferred(void *worker);
+
+/* `env` is the whole environment (copied at each start, borrowed until replaced); `argv` the command. */
+void worker_set_program(struct worker *worker, const char *const *argv, const char *const *env);
+
+void worker_start(struct worker *worker);
+void worker_start_after(struct worker *worker, int64_t delay_ms);
+void worker_park(struct worker *worker);
+
+/* Asks it to finish and exit within grace_ms; TERM, then KILL follow. No-op when nothing runs. */
+void worker_drain(struct worker *worker, int64_t grace_ms);
+
+/* No more patience: KILL. */
+void worker_kill(struct worker *worker);
+
+bool worker_is_serving(const struct worker *worker);
+
+/* It has missed a ping at least. */
+bool worker_is_late(const struct worker *worker);
+
+/* It has room for one more probe and is not reserved for a solo one. */
+bool worker_has_room(const struct worker *worker);
+
+/* Hands over a probe with its first call permitted. -EPIPE or -ENOBUFS: not taken, the worker is failing. */
+int worker_send_job(struct worker *worker, struct probe *probe) __attribute__((warn_unused_result));
+
+/* Permits the next call of a probe it holds. */
+int worker_send_go(struct worker *worker, struct probe *probe) __attribute__((warn_unused_result));
+void worker_send_cancel(struct worker *worker, struct probe *probe);
+
+/* 0 while down. */
+pid_t worker_pid(const struct worker *worker);
+
+#endif
