@@ -333,7 +333,8 @@ BEGIN
 				'seed', w.config->'seed')))::text,
 		c.turns, c.turn_count, c.digest, c.input_tokens, c.output_tokens, c.reasoning_tokens, c.duration_ms,
 		coalesce(y.fails, 0), coalesce(y.deaths, 0), coalesce(y.solo_deaths, 0),
-		coalesce(greatest(1, extract(epoch FROM now() - y.limited_since) * 1000), 0)::bigint
+		CASE WHEN y.limited_since IS NULL THEN 0
+			ELSE greatest(1, extract(epoch FROM now() - y.limited_since) * 1000)::bigint END
 	FROM leased l
 		JOIN taken t ON t.job_id = l.job_id
 		JOIN wants w ON w.want = t.want

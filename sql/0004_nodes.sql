@@ -66,18 +66,18 @@ CREATE FUNCTION rescue_jobs(by_node bigint, lease_ms bigint) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
 DECLARE
-	dead bigint[];
 	held bigint[];
+	dead bigint[];
 BEGIN
-	SELECT array_agg(id) INTO dead FROM nodes
-		WHERE id <> by_node AND beat_at < now() - lease_ms * interval '1 millisecond';
-	IF dead IS NULL THEN
-		RETURN 0;
+	SELECT array_agg(l.job_id), array_agg(DISTINCT l.node_id) INTO held, dead
+		FROM leases l LEFT JOIN nodes n ON n.id = l.node_id
+		WHERE l.node_id <> by_node
+			AND (n.id IS NULL OR n.beat_at < now() - lease_ms * interval '1 millisecond');
+	IF held IS NOT NULL THEN
+		RETURN take_back(held, dead);
 	END IF;
-	SELECT coalesce(array_agg(l.job_id), '{}') INTO held FROM leases l WHERE l.node_id = ANY (dead);
-	DELETE FROM nodes n WHERE n.id = ANY (dead) AND n.beat_at < now() - interval '1 day'
-		AND NOT EXISTS (SELECT FROM leases l WHERE l.node_id = n.id);
-	RETURN take_back(held, dead);
+	DELETE FROM nodes WHERE id <> by_node AND beat_at < now() - interval '1 day';
+	RETURN 0;
 END
 $$;
 

@@ -1,0 +1,152 @@
+#ifndef CORE_STORE_H
+#define CORE_STORE_H
+
+/* The store: the only part that knows where probes, turns and outcomes are kept.
+ *
+ * Two connections to Postgres: `queue` (claims and completions, batched) and `control` (what commands ask).
+ * A third beats the node's heart. All that is handed over is kept in memory until Postgres has committed it,
+ * through any loss of the connection; the SQL makes repeats harmless. While Postgres is away the store
+ * accepts results up to a cap, above which store_is_full() says so and the dispatcher starts nothing new. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct db;
+struct loop;
+struct store;
+
+/* What the dispatcher may choose between: one (run, model) with possible work. */
+struct store_pair {
+	const char *run_id, *model_id, *lane;
+	int priority;
+	bool paused;	 /* the run, or this model of it */
+	bool cancelling; /* the run was told to cancel */
+	const char *run_status;
+};
+
+/* One claimed job; pointers are valid during the callback. */
+struct store_job {
+	int64_t id;
+	int attempt;
+	const char *run_id, *model_id, *lane;
+	const char *input; /* INPUT of the worker protocol, one line of JSON */
+	size_t input_len;
+	const char *turns; /* JSON array of bodies already paid for, "[]" mostly */
+	size_t turns_len;
+	int turn_count;	    /* in `turns` */
+	const char *digest; /* of the last of them; "" when none */
+	int64_t input_tokens, output_tokens, reasoning_tokens, duration_ms; /* sums over `turns` */
+	int fails;							    /* transient failures so far */
+	int deaths, solo_deaths;
+	int64_t limited_for_ms; /* since the first 429 of the present wait; 0 when none */
+};
+
+enum store_fate {
+	STORE_COMPLETED, /* transcript + outcome */
+	STORE_FAILED,	 /* outcome with error */
+	STORE_CANCELLED, /* outcome with error code CANCELLED */
+	STORE_LATER,	 /* back to the queue after delay_ms, with its turns as checkpoints */
+};
+
+/* How an attempt ended. Strings are copied by store_finish. */
+struct store_end {
+	int64_t job_id;
+	int attempt;
+	enum store_fate fate;
+	/* The turns got in this attempt, as bodies on one line each; with their digests for checkpoints. */
+	const struct store_turn *turns;
+	size_t turn_count;
+	const char *model_version; /* NULL when not told */
+	int64_t input_tokens, output_tokens, reasoning_tokens,
+		duration_ms;	 /* of all turns, earlier attempts' too */
+	int64_t cost_e10;	 /* 10^-10 USD; -1 = not known */
+	const char *error;	 /* JSON object {"code","message",…}; NULL when COMPLETED */
+	int64_t delay_ms;	 /* STORE_LATER */
+	int fails;		 /* STORE_LATER: the count to keep */
+	int deaths, solo_deaths; /* STORE_LATER: the counts to keep */
+	int64_t limited_for_ms;	 /* STORE_LATER: 0 clears it */
+};
+
+struct store_turn {
+	const char *body;
+	size_t body_len;
+	const char *digest;
+};
+
+struct store_want {
+	const char *run_id, *model_id;
+	int count;
+};
+
+struct store_options {
+	const char *url;       /* libpq URL */
+	const char *sql_dir;   /* folder of the numbered migrations */
+	const char *node_name; /* shown to people */
+	const char *state_id;  /* of state folder + machine: what an earlier boot of it held is taken back */
+	size_t memory_cap;     /* bytes of results held while Postgres is away */
+
+	/* Ready for work (migrated, node registered, earlier leases taken back), or not and why (one line).
+	 */
+	void (*on_state)(void *arg, bool ready, const char *why);
+	/* The active pairs have been read anew (after connect, store_reload_pairs, and every few seconds). */
+	void (*on_pairs)(void *arg, const struct store_pair *pairs, size_t count);
+	/* Delayed jobs of these pairs became ready, or other work may have: claim again. */
+	void (*on_wake)(void *arg);
+	/* A run got its last outcome (status COMPLETED, FAILED or CANCELLED). */
+	void (*on_run_finished)(void *arg, const char *run_id, const char *status);
+	/* Room again after store_is_full(). */
+	void (*on_room)(void *arg);
+	void *arg;
+};
+
+int store_new(struct loop *loop, const struct store_options *options, struct store **ret)
+	__attribute__((warn_unused_result));
+void store_free(struct store **store);
+
+/* Starts connecting; retried for ever with back-off. */
+void store_start(struct store *store);
+
+bool store_is_ready(const struct store *store);
+/* One line; "" when ready. Never holds a password. */
+const char *store_why_not_ready(const struct store *store);
+
+/* Reads the active pairs again soon (a command changed runs). Coalesced. */
+void store_reload_pairs(struct store *store);
+
+/* Claims up to the wanted numbers. `fn` is called once: with the jobs (perhaps none; `short_of[i]` tells that
+ * want i gave fewer than asked), or jobs NULL when the claim failed or its fate is unknown. */
+typedef void store_claim_fn(void *arg, const struct store_job *jobs, size_t count, const bool *short_of);
+int store_claim(struct store *store, const struct store_want *wants, size_t count, store_claim_fn *fn,
+		void *arg) __attribute__((warn_unused_result));
+
+/* Takes over the end of an attempt; never fails. Batched: 50 rows, 4 MB or 20 ms. */
+void store_finish(struct store *store, const struct store_end *end);
+
+/* Puts claimed jobs back at once, unharmed (shutdown, or an answer to a claim that nobody wants any more). */
+void store_give_back(struct store *store, const int64_t *job_ids, const int *attempts, size_t count);
+
+bool store_is_full(const struct store *store);
+
+/* Results held and not committed yet: count and bytes. */
+void store_backlog(const struct store *store, size_t *ret_count, size_t *ret_bytes);
+
+/* Calls `fn` once everything handed over so far is committed, or after `timeout_ms` with flushed = false. */
+void store_flush(struct store *store, int64_t timeout_ms, void (*fn)(void *arg, bool flushed), void *arg);
+
+/* Records an event, later; dropped (and counted) when too many are held. `data` is a JSON object or NULL;
+ * run_id, subject may be NULL; job_id 0 = none. */
+void store_event(struct store *store, const char *level, const char *kind, const char *run_id, int64_t job_id,
+		 const char *subject, const char *data);
+
+/* Starts (or goes on with) cancelling a run's queued jobs in chunks; on_wake/on_run_finished tell the rest.
+ */
+void store_cancel_run(struct store *store, const char *run_id);
+
+/* The control connection, for commands; valid as long as the store. */
+struct db *store_control_db(struct store *store);
+
+/* The node's id of this boot; 0 before the first connect. */
+int64_t store_node_id(const struct store *store);
+
+#endif

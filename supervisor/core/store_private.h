@@ -1,0 +1,112 @@
+#ifndef CORE_STORE_PRIVATE_H
+#define CORE_STORE_PRIVATE_H
+
+/* Shared by the store*.c files only. Each section of the struct is owned by the file named above it. */
+
+#include "base/list.h"
+#include "core/store.h"
+
+struct batch;
+struct db_reply;
+struct loop_timer;
+struct map;
+
+enum store_boot {
+	BOOT_DOWN,    /* no connection */
+	BOOT_WORKING, /* asking for versions, migrating, registering; or waiting to try that again */
+	BOOT_DONE,
+};
+
+struct store {
+	/* store.c */
+	struct loop *loop;
+	struct store_options options; /* strings are ours */
+	struct db *queue, *control, *beat;
+	bool ready, closing;
+	bool was_ready; /* since the last store.down in the log */
+	char *why;	/* why not ready; "" when ready */
+
+	/* store_boot.c */
+	enum store_boot boot;
+	struct loop_timer *boot_timer; /* the wait before another try */
+	struct store_migration *migrations;
+	size_t migration_count, migration;
+	int64_t node_id; /* 0 before the first registration */
+
+	/* store_claim.c */
+	struct map *known; /* job id → struct known: handed out, end not committed yet */
+	struct map *marks; /* run and model → struct mark: how far claims got */
+	size_t claims;	   /* under way */
+
+	/* store_finish.c */
+	struct list rows;    /* not in a batch yet, oldest first */
+	struct list waiting; /* batches to send (again), before any row above */
+	struct list sent;    /* batches in the pipeline */
+	struct list flushes;
+	size_t row_count, row_bytes;   /* in `rows` */
+	size_t held_count, held_bytes; /* everywhere */
+	size_t sent_count;
+	uint64_t serial; /* of the last row */
+	struct loop_timer *batch_timer;
+	int64_t hold_until_ms; /* the server refused for a passing reason: nothing is sent before */
+	unsigned refusals;     /* of that sort in a row */
+	bool full;
+
+	/* store_upkeep.c */
+	struct loop_timer *pairs_timer, *promote_timer, *beat_timer;
+	bool pairs_asked, pairs_again, promoting, beating;
+	size_t active_pairs;
+	unsigned good_beats; /* in a row */
+	struct list cancels;
+
+	/* store_events.c */
+	struct list events;
+	size_t event_count, events_dropped;
+	struct loop_timer *events_timer;
+	bool events_sending;
+};
+
+/* store.c: what the others report. `why` is one line. */
+void store_set_ready(struct store *store, bool booted);
+void store_set_why(struct store *store, const char *why);
+bool store_is_booted(const struct store *store);
+
+/* store_boot.c: from a fresh connection to BOOT_DONE. */
+void store_boot_new(struct store *store);
+void store_boot_free(struct store *store);
+void store_boot_begin(struct store *store);
+void store_boot_lost(struct store *store);
+/* The node's row is gone: registers a new one. */
+void store_boot_register(struct store *store);
+
+/* store_claim.c */
+void store_claim_new(struct store *store);
+void store_claim_free(struct store *store);
+/* The end of this attempt is committed: the job is not ours any more. */
+void store_claim_forget(struct store *store, int64_t job_id, int attempt);
+/* Gives back what a lost answer left leased to us. 0, -EAGAIN while claims are under way, or as db_query. */
+int store_claim_reconcile(struct store *store, void (*done)(void *arg, const struct db_reply *reply))
+	__attribute__((warn_unused_result));
+/* Drops marks of pairs that are gone. */
+void store_claim_trim(struct store *store, size_t active_pairs);
+
+/* store_finish.c */
+void store_finish_new(struct store *store);
+void store_finish_free(struct store *store);
+/* Sends what may be sent; `all` = also a batch that is not due yet. */
+void store_finish_send(struct store *store, bool all);
+
+/* store_upkeep.c */
+void store_upkeep_new(struct store *store);
+void store_upkeep_free(struct store *store);
+void store_upkeep_begin(struct store *store);
+void store_upkeep_stop(struct store *store);
+/* A job was put off for so long. */
+void store_upkeep_delayed(struct store *store, int64_t delay_ms);
+
+/* store_events.c */
+void store_events_new(struct store *store);
+void store_events_free(struct store *store);
+void store_events_send(struct store *store);
+
+#endif

@@ -1,0 +1,333 @@
+/* What the store does again and again while it is ready: reads the active pairs, promotes delayed jobs when
+ * they are due, cancels in chunks, beats. Each sort has at most one query under way; when nothing is active,
+ * the busiest of them runs every 5 s. */
+
+#include "core/store_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/db.h"
+#include "io/loop.h"
+
+enum {
+	PAIRS_ACTIVE_MS = 2000,
+	PAIRS_IDLE_MS = 5000,
+	PAIRS_SOON_MS = 10, /* several commands in a row cause one reading */
+	PROMOTE_MIN_MS = 50,
+	PROMOTE_MAX_MS = 5000, /* other nodes put jobs off too */
+	PROMOTE_ROWS = 500,
+	BEAT_MS = 5000,
+	LEASE_MS = 15000,     /* a node that has not beaten for so long is dead */
+	RECONCILE_BEATS = 12, /* how often leases are compared with what we know */
+	CANCEL_ROWS = 2000,
+};
+
+/* A run whose queued jobs are being cancelled. */
+struct cancel {
+	struct list node;
+	struct store *store;
+	char *run_id;
+};
+
+static void ask_pairs(void *arg);
+static void promote(void *arg);
+static void beat(void *arg);
+
+void store_upkeep_new(struct store *store)
+{
+	list_init(&store->cancels);
+	loop_timer_new(store->loop, ask_pairs, store, &store->pairs_timer);
+	loop_timer_new(store->loop, promote, store, &store->promote_timer);
+	loop_timer_new(store->loop, beat, store, &store->beat_timer);
+}
+
+static void cancel_free(struct cancel *cancel)
+{
+	list_remove(&cancel->node);
+	mem_free(&cancel->run_id);
+	mem_free(&cancel);
+}
+
+void store_upkeep_free(struct store *store)
+{
+	loop_timer_free(&store->pairs_timer);
+	loop_timer_free(&store->promote_timer);
+	loop_timer_free(&store->beat_timer);
+	while (!list_is_empty(&store->cancels))
+		cancel_free(list_entry(store->cancels.next, struct cancel, node));
+}
+
+void store_upkeep_begin(struct store *store)
+{
+	loop_timer_start(store->pairs_timer, 0);
+	loop_timer_start(store->promote_timer, 0);
+	loop_timer_start(store->beat_timer, 0);
+	store_events_send(store);
+}
+
+void store_upkeep_stop(struct store *store)
+{
+	loop_timer_stop(store->pairs_timer);
+	loop_timer_stop(store->promote_timer);
+	loop_timer_stop(store->beat_timer);
+	store->good_beats = 0;
+}
+
+/* A refusal that concerns no job: said, and tried again at the next turn. */
+static bool answered(struct store *store, const struct db_reply *reply, const char *what)
+{
+	if (store->closing || reply->status == DB_LOST)
+		return false;
+	if (reply->status == DB_REFUSED)
+		log_warning("store.refused", "what=%s sqlstate=%s why=\"%s\"", what, reply->sqlstate,
+			    reply->message);
+	return reply->status == DB_OK;
+}
+
+static void wake(struct store *store)
+{
+	if (store->options.on_wake)
+		store->options.on_wake(store->options.arg);
+}
+
+/* Pairs. */
+
+static void tell_pairs(struct store *store, const struct db_rows *rows)
+{
+	size_t count = db_rows_count(rows);
+	struct store_pair *pairs = mem_array(count + 1, sizeof(*pairs));
+
+	for (size_t i = 0; i < count; i++) {
+		pairs[i] = (struct store_pair){
+			.run_id = db_text(rows, i, 0, NULL),
+			.model_id = db_text(rows, i, 1, NULL),
+			.lane = db_text(rows, i, 2, NULL),
+			.priority = (int)db_int(rows, i, 3),
+			.paused = db_bool(rows, i, 4),
+			.cancelling = db_bool(rows, i, 5),
+			.run_status = db_text(rows, i, 6, NULL),
+		};
+		/* Also after a restart in the middle, or for a job that came back to the queue meanwhile. */
+		if (pairs[i].cancelling)
+			store_cancel_run(store, pairs[i].run_id);
+	}
+	store->active_pairs = count;
+	store_claim_trim(store, count);
+	if (store->options.on_pairs)
+		store->options.on_pairs(store->options.arg, pairs, count);
+	mem_free(&pairs);
+}
+
+static void on_pairs(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+
+	store->pairs_asked = false;
+	if (answered(store, reply, "pairs"))
+		tell_pairs(store, reply->rows);
+	if (!store->ready || store->closing)
+		return;
+	loop_timer_start(store->pairs_timer, store->pairs_again	       ? PAIRS_SOON_MS
+					     : store->active_pairs > 0 ? PAIRS_ACTIVE_MS
+								       : PAIRS_IDLE_MS);
+}
+
+static void ask_pairs(void *arg)
+{
+	struct store *store = arg;
+
+	if (store->pairs_asked)
+		return;
+	store->pairs_again = false;
+	store->pairs_asked = db_query(store->queue, "SELECT * FROM active_pairs()", NULL, on_pairs, store) ==
+			     0;
+	if (!store->pairs_asked)
+		loop_timer_start(store->pairs_timer, PAIRS_ACTIVE_MS);
+}
+
+void store_reload_pairs(struct store *store)
+{
+	/* An answer under way may have been read before the change. */
+	store->pairs_again = true;
+	if (store->ready && !store->pairs_asked)
+		loop_timer_start_by(store->pairs_timer, PAIRS_SOON_MS);
+}
+
+/* Delayed jobs. */
+
+static int64_t promote_wait_ms(const struct db_rows *rows)
+{
+	int64_t next_ms = db_int(rows, 0, 1);
+
+	if (db_is_null(rows, 0, 1) || next_ms > PROMOTE_MAX_MS)
+		return PROMOTE_MAX_MS;
+	return next_ms < PROMOTE_MIN_MS ? PROMOTE_MIN_MS : next_ms;
+}
+
+static void on_promoted(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+	int64_t wait_ms = PROMOTE_MAX_MS;
+	bool moved = false;
+
+	store->promoting = false;
+	if (answered(store, reply, "promote")) {
+		wait_ms = promote_wait_ms(reply->rows);
+		moved = db_int(reply->rows, 0, 0) > 0;
+	}
+	if (!store->ready || store->closing)
+		return;
+	loop_timer_start_by(store->promote_timer, wait_ms);
+	if (moved)
+		wake(store);
+}
+
+static void promote(void *arg)
+{
+	struct store *store = arg;
+	struct db_params *params;
+
+	if (store->promoting)
+		return;
+	params = db_params_new();
+	db_param_int(params, PROMOTE_ROWS);
+	store->promoting = db_query(store->queue, "SELECT * FROM promote_delayed($1)", params, on_promoted,
+				    store) == 0;
+	if (!store->promoting)
+		loop_timer_start(store->promote_timer, PROMOTE_MAX_MS);
+}
+
+void store_upkeep_delayed(struct store *store, int64_t delay_ms)
+{
+	if (store->ready)
+		loop_timer_start_by(store->promote_timer,
+				    delay_ms < PROMOTE_MAX_MS ? delay_ms : PROMOTE_MAX_MS);
+}
+
+/* Cancelled runs. */
+
+static void cancel_next(struct cancel *cancel);
+
+static void on_cancelled(void *arg, const struct db_reply *reply)
+{
+	struct cancel *cancel = arg;
+	struct store *store = cancel->store;
+	bool more;
+
+	/* A chunk that failed comes back with the next reading of the pairs, which still name the run. */
+	if (!answered(store, reply, "cancel")) {
+		cancel_free(cancel);
+		return;
+	}
+	more = db_bool(reply->rows, 0, 1);
+	if (!db_is_null(reply->rows, 0, 2) && store->options.on_run_finished)
+		store->options.on_run_finished(store->options.arg, cancel->run_id,
+					       db_text(reply->rows, 0, 2, NULL));
+	if (more)
+		cancel_next(cancel);
+	else
+		cancel_free(cancel);
+}
+
+static void cancel_next(struct cancel *cancel)
+{
+	struct db_params *params = db_params_new();
+
+	db_param_int(params, cancel->store->node_id);
+	db_param_text(params, cancel->run_id);
+	db_param_int(params, CANCEL_ROWS);
+	if (db_query(cancel->store->control, "SELECT * FROM cancel_chunk($1, $2, $3)", params, on_cancelled,
+		     cancel) != 0)
+		cancel_free(cancel);
+}
+
+void store_cancel_run(struct store *store, const char *run_id)
+{
+	struct cancel *cancel;
+
+	if (!store->ready)
+		return;
+	list_foreach (node, &store->cancels) {
+		if (strcmp(list_entry(node, struct cancel, node)->run_id, run_id) == 0)
+			return;
+	}
+	cancel = mem_alloc(sizeof(*cancel));
+	cancel->store = store;
+	cancel->run_id = mem_strdup(run_id);
+	list_push_back(&store->cancels, &cancel->node);
+	cancel_next(cancel);
+}
+
+/* The heartbeat, and what only a node with a steady one may do. */
+
+static void on_rescued(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+
+	if (!answered(store, reply, "rescue") || db_int(reply->rows, 0, 0) == 0)
+		return;
+	log_warning("store.rescued", "jobs=%lld", (long long)db_int(reply->rows, 0, 0));
+	wake(store);
+}
+
+static void on_reconciled(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+
+	if (!answered(store, reply, "reconcile") || db_int(reply->rows, 0, 0) == 0)
+		return;
+	log_warning("store.lost_claims", "given_back=%lld", (long long)db_int(reply->rows, 0, 0));
+	wake(store);
+}
+
+static void look_after_leases(struct store *store)
+{
+	struct db_params *params;
+
+	if (store->good_beats > LEASE_MS / BEAT_MS) {
+		params = db_params_new();
+		db_param_int(params, store->node_id);
+		db_param_int(params, LEASE_MS);
+		if (db_query(store->beat, "SELECT rescue_jobs($1, $2)", params, on_rescued, store) != 0)
+			return;
+	}
+	/* Refused while claims are under way: the next round will do. */
+	if (store->good_beats % RECONCILE_BEATS == 0 && store_claim_reconcile(store, on_reconciled) != 0)
+		store->good_beats--;
+}
+
+static void on_beat(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+
+	store->beating = false;
+	if (!answered(store, reply, "beat")) {
+		store->good_beats = 0;
+		return;
+	}
+	if (!store->ready)
+		return;
+	if (!db_bool(reply->rows, 0, 0)) {
+		store_set_why(store, "the database does not know this node any more: registering again");
+		store_boot_register(store);
+		return;
+	}
+	store->good_beats++;
+	look_after_leases(store);
+}
+
+static void beat(void *arg)
+{
+	struct store *store = arg;
+	struct db_params *params;
+
+	loop_timer_start(store->beat_timer, BEAT_MS);
+	if (store->beating)
+		return;
+	params = db_params_new();
+	db_param_int(params, store->node_id);
+	store->beating = db_query(store->beat, "SELECT beat($1)", params, on_beat, store) == 0;
+}
