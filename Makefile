@@ -10,6 +10,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
+COMPLETIONS := share/bash-completion/completions
 VERSION := $(shell sed -n '1s/.*(\([^-)]*\).*/\1/p' packaging/debian/changelog)
 
 # What a binary is made of. main.c of app/ and ctl/ are kept out of the archives that unit tests draw from.
@@ -147,23 +148,23 @@ format: ## put all C files into the one format
 deps: ## install what is missing to build, run and test
 	@packaging/deps.sh check bench
 
+# Whatever the umask, what is installed is for all users.
 install: all ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is left alone
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor share/bash-completion/completions)
+	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(COMPLETIONS))
 	install -m 755 build/proctord $(DESTDIR)$(PREFIX)/sbin/proctord
 	install -m 755 build/proctorctl $(DESTDIR)$(PREFIX)/bin/proctorctl
 	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/lib/proctor/,workers sql conf)
-	packaging/copy.sh workers $(DESTDIR)$(PREFIX)/lib/proctor/workers
-	packaging/copy.sh sql $(DESTDIR)$(PREFIX)/lib/proctor/sql
-	packaging/copy.sh conf $(DESTDIR)$(PREFIX)/lib/proctor/conf
-	$(PYTHON) -m compileall -q -s $(DESTDIR)/ -p / $(DESTDIR)$(PREFIX)/lib/proctor/workers
-	build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/proctorctl
-	install -d $(DESTDIR)$(SYSCONFDIR)/proctor
+	for part in workers sql conf; do \
+		packaging/copy.sh $$part $(DESTDIR)$(PREFIX)/lib/proctor/$$part || exit 1; done
+	umask 022 && $(PYTHON) -m compileall -q -s $(DESTDIR)/ -p / $(DESTDIR)$(PREFIX)/lib/proctor/workers
+	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	umask 022 && install -d $(DESTDIR)$(SYSCONFDIR)/proctor
 	test -e $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini || \
 		install -m 644 conf/proctor.ini $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini
 
 uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
-	rm -f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/proctorctl
+	rm -f $(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
 	rm -rf $(DESTDIR)$(PREFIX)/lib/proctor
 
 clean: ## remove build/

@@ -4,6 +4,7 @@
 #   packaging/copy.sh FROM TO
 set -euo pipefail
 
+umask 022
 from=$(realpath "$1")
 to=$(realpath -m "$2")
 cd "$from"

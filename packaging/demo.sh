@@ -127,8 +127,8 @@ write_ini() {
 	cat >>"$folder/proctor.ini" <<-END
 
 		[service:simulator]
-		command = $python $programs/lib/proctor/workers/simulator --port $port --latency lognormal:0.4:0.4:2
-		ready = 1s
+		command = $python $programs/lib/proctor/workers/simulator --port $port --ready-fd 3 --latency lognormal:0.4:0.4:2
+		ready = fd
 	END
 	for provider in "${simulated[@]}"; do
 		# The limits are the simulator's own: none. Few calls at once, so that there is something to watch.

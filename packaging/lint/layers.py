@@ -2,13 +2,16 @@
 
 The rules are the table in supervisor/README.md: a layer may include itself and those named here, and of the
 libraries' headers only what its files are given below. Exit status 1 and one line for each fault.
+
+    layers.py [FOLDER]        supervisor/ when none is named
 """
 
 import os
 import re
 import sys
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "supervisor")
+ROOT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "..", "..", "supervisor")
 
 MAY_INCLUDE = {
     "base": (),
