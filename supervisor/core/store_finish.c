@@ -470,6 +470,7 @@ static void row_add(struct store *store, struct row *row)
 static void join_turns(struct row *row, const struct store_turn *turns, size_t count)
 {
 	struct buf bodies = BUF_INIT(0), digests = BUF_INIT(0);
+	size_t digests_len;
 
 	buf_puts(&bodies, "[");
 	for (size_t i = 0; i < count; i++) {
@@ -480,7 +481,7 @@ static void join_turns(struct row *row, const struct store_turn *turns, size_t c
 	}
 	buf_puts(&bodies, "]");
 	row->turns = buf_take(&bodies, &row->turns_len);
-	row->digests = buf_take(&digests, NULL);
+	row->digests = buf_take(&digests, &digests_len);
 }
 
 void store_finish(struct store *store, const struct store_end *end)

@@ -80,10 +80,15 @@ static void leave(struct db *db)
 		mem_free(&db);
 }
 
-/* libpq's messages end in a newline and may have several lines: the first is kept. */
+/* libpq's messages end in a newline and may have several lines: the first is kept. They are shown inside of
+ * double quotes, so that they may hold none. */
 static char *first_line(const char *text)
 {
-	return mem_strndup(text, strcspn(text, "\n"));
+	char *line = mem_strndup(text, strcspn(text, "\n"));
+
+	for (char *c = strchr(line, '"'); c; c = strchr(c, '"'))
+		*c = '\'';
+	return line;
 }
 
 static void tell_link(struct db *db, bool up, const char *why)
@@ -201,7 +206,7 @@ static void tell_reply(struct query *query)
 	struct db_rows rows = { .result = query->result };
 	struct db_reply reply = { .status = DB_OK, .sqlstate = "", .message = "", .rows = &rows };
 	AUTO(mem_free_str) char *message = NULL;
-	const char *sqlstate;
+	const char *sqlstate, *text;
 
 	if (!query->result || is_error(query->result)) {
 		sqlstate = query->result ? PQresultErrorField(query->result, PG_DIAG_SQLSTATE) : NULL;
