@@ -16,6 +16,7 @@ struct run {
 	size_t first;
 	size_t len;
 	uint64_t served; /* virtual time: the greatest of its pairs */
+	bool is_new;	 /* never served before */
 	uint64_t step;	 /* virtual time of one job */
 };
 
@@ -54,6 +55,8 @@ static bool is_before(const struct run *a, const struct run *b)
 {
 	if (a->served != b->served)
 		return a->served < b->served;
+	if (a->is_new != b->is_new)
+		return a->is_new;
 	return a->pairs < b->pairs;
 }
 
@@ -93,7 +96,7 @@ static void level_runs(struct choice *c)
 	for (size_t i = 0; i < c->nruns; i++) {
 		struct run *run = &c->runs[i];
 
-		if (!run->served && most)
+		if (run->is_new && most)
 			run->served = least;
 		if (run->served < floor)
 			run->served = floor;
@@ -113,6 +116,7 @@ static struct run make_run(const struct choice *c, size_t *order, size_t len)
 		.room = len,
 		.len = len,
 		.served = c->pairs[order[len - 1]].served,
+		.is_new = !c->pairs[order[len - 1]].served,
 		.step = (uint64_t)(SCHED_UNIT / weight),
 	};
 }
@@ -164,6 +168,7 @@ static bool serve_run(struct choice *c, struct run *run)
 		c->total--;
 		pick(c, pair);
 		run->served += run->step;
+		run->is_new = false;
 		c->pairs[pair].served = run->served;
 		run->pairs[(run->first + run->len) % run->room] = pair;
 		run->len++;

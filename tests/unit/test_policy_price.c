@@ -1,0 +1,114 @@
+#include "row.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/mem.h"
+#include "policy/price.h"
+
+static void test_prices_are_read_exactly(void **state)
+{
+	static const struct {
+		const char *text;
+		int want; /* of the call */
+		int64_t want_e10;
+	} rows[] = {
+		{ "1", 0, 10000 },
+		{ "2.50", 0, 25000 },
+		{ "0.075", 0, 750 },
+		{ "0.0001", 0, 1 },
+		{ "0", 0, 0 },
+		{ "0.0", 0, 0 },
+		{ "10.10000000", 0, 101000 },
+		{ "1000000", 0, INT64_C(10000000000) },
+		{ "1000000.0", 0, INT64_C(10000000000) },
+		{ "1000000.0001", -ERANGE, 0 },
+		{ "1000001", -ERANGE, 0 },
+		{ "99999999999999999999", -ERANGE, 0 },
+		{ "0.00001", -EINVAL, 0 },
+		{ "", -EINVAL, 0 },
+		{ ".5", -EINVAL, 0 },
+		{ "1.", -EINVAL, 0 },
+		{ "-1", -EINVAL, 0 },
+		{ "+1", -EINVAL, 0 },
+		{ "1e3", -EINVAL, 0 },
+		{ "1,5", -EINVAL, 0 },
+		{ "1.5 USD", -EINVAL, 0 },
+		{ " 1", -EINVAL, 0 },
+		{ "nan", -EINVAL, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int64_t e10 = -7;
+		int r = price_parse(rows[i].text, &e10);
+
+		expect(r == rows[i].want && e10 == (r == 0 ? rows[i].want_e10 : -7), "'%s': %d, %" PRId64,
+		       rows[i].text, r, e10);
+	}
+}
+
+static void test_costs_never_overflow(void **state)
+{
+	static const struct {
+		struct price price;
+		int64_t input, output, want;
+	} rows[] = {
+		{ { 25000, 100000, true }, 1000000, 0, 25000000000 }, /* 2.50 USD */
+		{ { 25000, 100000, true }, 150, 320, 35750000 },
+		{ { 25000, 100000, false }, 150, 320, 0 },
+		{ { 25000, 100000, true }, -5, 10, 1000000 },
+		{ { 25000, 100000, true }, INT64_MAX, 0, INT64_MAX },
+		{ { 1, 1, true }, INT64_MAX, 1, INT64_MAX },
+		{ { 1, 1, true }, INT64_MAX - 1, 1, INT64_MAX },
+		{ { 0, 0, true }, INT64_MAX, INT64_MAX, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		int64_t got = price_cost(&rows[i].price, rows[i].input, rows[i].output);
+
+		expect(got == rows[i].want, "row %zu: %" PRId64, i, got);
+	}
+}
+
+static void test_the_first_glob_that_matches_wins(void **state)
+{
+	static const struct {
+		const char *model_id;
+		int64_t want; /* input price; -1 = unknown */
+	} rows[] = {
+		{ "gpt-5-mini", 1 }, { "gpt-5-mini-2025", 1 }, { "gpt-5", 2 }, { "gpt-5.1", 2 },
+		{ "gpt-free", -1 },  { "gpt-4", 4 },	       { "o1", 5 },    { "o3", 5 },
+		{ "o2", -1 },	     { "xgpt-5", -1 },	       { "", -1 },     { "GPT-5", -1 },
+	};
+	AUTO(price_table_free) struct price_table *t = NULL;
+
+	(void)state;
+	assert_int_equal(price_table_new(&t), 0);
+	assert_false(price_table_find(t, "gpt-5").known);
+	price_table_add(t, "gpt-5-mini*", &(struct price){ 1, 0, true });
+	price_table_add(t, "gpt-5*", &(struct price){ 2, 0, true });
+	price_table_add(t, "gpt-free", &(struct price){ 0, 0, false });
+	price_table_add(t, "gpt-?", &(struct price){ 4, 0, true });
+	price_table_add(t, "o[13]", &(struct price){ 5, 0, true });
+	price_table_add(t, "gpt-*", &(struct price){ 6, 0, true });
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct price got = price_table_find(t, rows[i].model_id);
+
+		expect(got.known == (rows[i].want >= 0) &&
+			       (!got.known || got.input_e10_per_token == rows[i].want),
+		       "'%s': known %d, %" PRId64, rows[i].model_id, (int)got.known, got.input_e10_per_token);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_prices_are_read_exactly),
+		cmocka_unit_test(test_costs_never_overflow),
+		cmocka_unit_test(test_the_first_glob_that_matches_wins),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

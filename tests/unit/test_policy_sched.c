@@ -1,0 +1,220 @@
+#include "row.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "policy/sched.h"
+
+/* Jobs chosen of each pair in one call. */
+static int choose(struct sched_pair *pairs, size_t npairs, const int *want, size_t nlanes, int total,
+		  int *ret_n)
+{
+	struct sched_pick picks[64];
+	size_t n = sched_choose(pairs, npairs, want, nlanes, total, picks);
+	int sum = 0;
+
+	memset(ret_n, 0, npairs * sizeof(*ret_n));
+	assert_true(n <= npairs);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(picks[i].pair < npairs);
+		expect(picks[i].n > 0 && !ret_n[picks[i].pair], "pick %zu: pair %zu, n %d", i, picks[i].pair,
+		       picks[i].n);
+		ret_n[picks[i].pair] = picks[i].n;
+		sum += picks[i].n;
+	}
+	return sum;
+}
+
+#define PAIR(run, model, lane_, prio)                                                                        \
+	{                                                                                                    \
+		.run_id = run, .model_id = model, .lane = lane_, .priority = prio, .weight = 1,              \
+		.maybe_ready = true                                                                          \
+	}
+
+static void test_one_call_shares_as_told(void **state)
+{
+	static const struct {
+		const char *what;
+		struct sched_pair pairs[4];
+		size_t npairs;
+		int want[2];
+		int total;
+		int want_n[4];
+	} rows[] = {
+		{ "two runs share evenly",
+		  { PAIR("a", "m", 0, 0), PAIR("b", "m", 0, 0) },
+		  2,
+		  { 100, 0 },
+		  10,
+		  { 5, 5 } },
+		{ "runs share, not pairs",
+		  { PAIR("a", "m1", 0, 0), PAIR("a", "m2", 0, 0), PAIR("a", "m3", 0, 0),
+		    PAIR("b", "m", 0, 0) },
+		  4,
+		  { 100, 0 },
+		  12,
+		  { 2, 2, 2, 6 } },
+		{ "higher priority first",
+		  { PAIR("a", "m", 0, 1), PAIR("b", "m", 0, 2) },
+		  2,
+		  { 100, 0 },
+		  10,
+		  { 0, 10 } },
+		{ "what it cannot use goes to the lower",
+		  { PAIR("a", "m", 0, 1), PAIR("b", "m", 1, 2) },
+		  2,
+		  { 100, 3 },
+		  10,
+		  { 7, 3 } },
+		{ "a lane takes no more than it wants",
+		  { PAIR("a", "m", 0, 0), PAIR("b", "m", 1, 0) },
+		  2,
+		  { 2, 4 },
+		  100,
+		  { 2, 4 } },
+		{ "a throttled lane starves nobody",
+		  { PAIR("a", "m0", 0, 0), PAIR("a", "m1", 1, 0) },
+		  2,
+		  { 0, 9 },
+		  9,
+		  { 0, 9 } },
+		{ "a lane below nothing is nothing", { PAIR("a", "m", 0, 0) }, 1, { -5, 0 }, 9, { 0 } },
+		{ "a lane unknown is nothing",
+		  { PAIR("a", "m", 2, 0), PAIR("b", "m", -1, 0) },
+		  2,
+		  { 9, 9 },
+		  9,
+		  { 0, 0 } },
+		{ "nothing in all", { PAIR("a", "m", 0, 0) }, 1, { 9, 9 }, 0, { 0 } },
+		{ "no pairs", { PAIR("a", "m", 0, 0) }, 0, { 9, 9 }, 9, { 0 } },
+		{ "an empty pair is passed over",
+		  { PAIR("a", "m", 0, 0), { .run_id = "b", .model_id = "m", .weight = 1 } },
+		  2,
+		  { 9, 0 },
+		  4,
+		  { 4, 0 } },
+		{ "weights share in proportion",
+		  { PAIR("a", "m", 0, 0),
+		    { .run_id = "b", .model_id = "m", .weight = 3, .maybe_ready = true } },
+		  2,
+		  { 100, 0 },
+		  40,
+		  { 10, 30 } },
+		{ "a weight of nothing is one",
+		  { PAIR("a", "m", 0, 0),
+		    { .run_id = "b", .model_id = "m", .weight = 0, .maybe_ready = true } },
+		  2,
+		  { 100, 0 },
+		  10,
+		  { 5, 5 } },
+		{ "a negative priority is the last",
+		  { PAIR("a", "m", 0, INT_MIN), PAIR("b", "m", 0, -1) },
+		  2,
+		  { 4, 0 },
+		  9,
+		  { 0, 4 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct sched_pair pairs[4];
+		int n[4] = { 0 };
+
+		memcpy(pairs, rows[i].pairs, sizeof(pairs));
+		(void)choose(pairs, rows[i].npairs, rows[i].want, 2, rows[i].total, n);
+		for (size_t k = 0; k < rows[i].npairs; k++)
+			expect(n[k] == rows[i].want_n[k], "%s: pair %zu got %d", rows[i].what, k, n[k]);
+	}
+}
+
+static void test_turns_are_fair_over_calls_of_one_job(void **state)
+{
+	struct sched_pair pairs[] = { PAIR("a", "m1", 0, 0), PAIR("a", "m2", 0, 0), PAIR("b", "m", 0, 0),
+				      PAIR("c", "m", 0, 0) };
+	static const int want[] = { 1 };
+	int sum[4] = { 0 };
+
+	(void)state;
+	for (int call = 0; call < 300; call++) {
+		int n[4];
+
+		assert_int_equal(choose(pairs, 4, want, 1, 50, n), 1);
+		for (size_t k = 0; k < 4; k++)
+			sum[k] += n[k];
+	}
+	expect(sum[0] == 50 && sum[1] == 50 && sum[2] == 100 && sum[3] == 100, "%d %d %d %d", sum[0], sum[1],
+	       sum[2], sum[3]);
+}
+
+/* A run of 100,000 has been served for long when one of 10 comes: the small one need not wait for it. */
+static void test_a_new_small_run_is_served_at_once(void **state)
+{
+	struct sched_pair pairs[] = { PAIR("big", "m", 0, 0), PAIR("small", "m", 0, 0) };
+	static const int want[] = { 10 };
+	int n[2];
+
+	(void)state;
+	for (int call = 0; call < 1000; call++)
+		assert_int_equal(choose(pairs, 1, want, 1, 10, n), 10);
+	assert_int_equal(choose(pairs, 2, want, 1, 10, n), 10);
+	expect(n[1] == 5, "the small run got %d of 10", n[1]);
+}
+
+static void test_a_run_that_was_blocked_does_not_starve_the_others(void **state)
+{
+	struct sched_pair pairs[] = { PAIR("a", "m", 0, 0), PAIR("b", "m", 0, 0) };
+	static const int want[] = { 10 };
+	int n[2], lost = 0;
+
+	(void)state;
+	assert_int_equal(choose(pairs, 2, want, 1, 10, n), 10);
+	pairs[1].maybe_ready = false;
+	for (int call = 0; call < 10000; call++)
+		assert_int_equal(choose(pairs, 2, want, 1, 10, n), 10);
+	pairs[1].maybe_ready = true;
+	for (int call = 0; call < 20; call++) {
+		(void)choose(pairs, 2, want, 1, 10, n);
+		lost += n[0] == 0;
+	}
+	expect(lost <= 7, "a got nothing in %d calls of 20", lost);
+	expect(n[0] == 5 && n[1] == 5, "then %d and %d", n[0], n[1]);
+}
+
+static void test_many_pairs_of_many_runs_are_all_served(void **state)
+{
+	enum { RUNS = 100, MODELS = 6 };
+	struct sched_pair *pairs = mem_array((size_t)RUNS * MODELS, sizeof(*pairs));
+	struct sched_pick *picks = mem_array((size_t)RUNS * MODELS, sizeof(*picks));
+	static char names[RUNS][8];
+	static const int want[MODELS] = { 1000, 1000, 1000, 1000, 1000, 1000 };
+	int of_run[RUNS] = { 0 };
+	size_t n;
+
+	(void)state;
+	for (int i = 0; i < RUNS * MODELS; i++) {
+		(void)snprintf(names[i % RUNS], sizeof(names[0]), "r%d", i % RUNS);
+		pairs[i] = (struct sched_pair)PAIR(names[i % RUNS], "m", i / RUNS, 0);
+	}
+	n = sched_choose(pairs, (size_t)RUNS * MODELS, want, MODELS, 1000, picks);
+	for (size_t i = 0; i < n; i++)
+		of_run[picks[i].pair % RUNS] += picks[i].n;
+	for (int i = 0; i < RUNS; i++)
+		expect(of_run[i] == 10, "run %d got %d", i, of_run[i]);
+	mem_free(&pairs);
+	mem_free(&picks);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_one_call_shares_as_told),
+		cmocka_unit_test(test_turns_are_fair_over_calls_of_one_job),
+		cmocka_unit_test(test_a_new_small_run_is_served_at_once),
+		cmocka_unit_test(test_a_run_that_was_blocked_does_not_starve_the_others),
+		cmocka_unit_test(test_many_pairs_of_many_runs_are_all_served),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
