@@ -668,10 +668,8 @@ BEGIN
 END
 $$;
 
--- What came after `after_id`, oldest first, without those `seen`. Ids are given before they are committed, so that
--- a lower one may appear after a higher: only events older than 10 s (`settled`) may move the cursor.
-CREATE FUNCTION api_events_after(after_id bigint, seen bigint[], ref text, most bigint)
-RETURNS TABLE (answer text, id bigint, settled boolean)
+-- Where following begins: behind `cursor` come the last `most` events.
+CREATE FUNCTION api_events_start(since_ms bigint, ref text, most bigint) RETURNS TABLE (cursor bigint, run_id text)
 LANGUAGE plpgsql STABLE
 AS $$
 #variable_conflict use_column
@@ -679,8 +677,27 @@ DECLARE
 	of_run text := CASE WHEN ref IS NOT NULL THEN api_run_id(ref) END;
 BEGIN
 	RETURN QUERY
-	SELECT api_event(e)::text, e.id, e.at < now() - interval '10 seconds' FROM events e
-	WHERE e.id > after_id AND e.id <> ALL (seen) AND (of_run IS NULL OR e.run_id = of_run)
-	ORDER BY e.id LIMIT most;
+	SELECT coalesce(min(x.id) - 1, (SELECT coalesce(max(e.id), 0) FROM events e)), of_run
+	FROM (SELECT e.id FROM events e
+		WHERE (of_run IS NULL OR e.run_id = of_run)
+			AND (since_ms IS NULL OR e.at >= now() - since_ms * interval '1 millisecond')
+		ORDER BY e.id DESC LIMIT most) x;
 END
+$$;
+
+-- What came behind `after_id`, oldest first, without those `seen`; `ids` are theirs. Ids are given before they are
+-- committed, so that a lower one may appear after a higher: `cursor`, where to go on, is the last of those older than
+-- 10 s.
+CREATE FUNCTION api_events_after(after_id bigint, seen bigint[], of_run text, most bigint)
+RETURNS TABLE (answer text, ids text, cursor bigint)
+LANGUAGE sql STABLE
+AS $$
+	SELECT json_build_object('items', coalesce(json_agg(api_event(x.e) ORDER BY (x.e).id), '[]'))::text,
+		coalesce(string_agg((x.e).id::text, ',' ORDER BY (x.e).id), ''),
+		-- A full page may have more behind it that nobody has seen yet.
+		least(coalesce((SELECT max(o.id) FROM events o WHERE o.id > after_id AND o.at < now() - interval '10 seconds'),
+			after_id), CASE WHEN count(*) >= most THEN max((x.e).id) END)
+	FROM (SELECT e FROM events e
+		WHERE e.id > after_id AND e.id <> ALL (seen) AND (of_run IS NULL OR e.run_id = of_run)
+		ORDER BY e.id LIMIT most) x
 $$;

@@ -1,0 +1,68 @@
+#ifndef APP_CMD_H
+#define APP_CMD_H
+
+/* What the command handlers (cmd_*.c) share. A handler owns its call and answers it now or later. */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "app/control.h"
+#include "base/list.h"
+#include "io/command_table.h"
+
+struct control;
+struct daemon;
+struct db_params;
+struct db_rows;
+
+struct commands {
+	struct daemon *daemon;
+	struct control *control;
+	struct list imports; /* of struct import (cmd_definition.c): definitions whose pages still arrive */
+};
+
+#define COMMAND_HANDLER(id, function) void cmd_##function(struct call *call, const json_t *args);
+#define COMMAND_ELSEWHERE(id, function)
+COMMAND_LIST(COMMAND_HANDLER, COMMAND_ELSEWHERE)
+#undef COMMAND_HANDLER
+#undef COMMAND_ELSEWHERE
+
+struct commands *call_commands(const struct call *call);
+struct daemon *call_daemon(const struct call *call);
+
+/* Arguments by name: NULL, `fallback` or false when absent. */
+const char *arg_text(const json_t *args, const char *name);
+int64_t arg_int(const json_t *args, const char *name, int64_t fallback);
+bool arg_bool(const json_t *args, const char *name);
+
+/* The JSON of an argument as text, or `fallback` when absent. */
+void db_param_json(struct db_params *params, const json_t *value, const char *fallback);
+
+/* A list of strings as text[]; SQL NULL when absent. */
+void db_param_list(struct db_params *params, const json_t *list);
+
+/* Asks the database and answers with the text in the first column of the one row. `params` is taken. */
+void command_query(struct call *call, const char *sql, struct db_params *params);
+
+/* The same, but `done` answers the call. What goes wrong is answered before it comes to that. */
+void command_query_then(struct call *call, const char *sql, struct db_params *params,
+			void (*done)(struct call *call, const struct db_rows *rows));
+
+/* Asks for nobody: what goes wrong is logged. */
+void command_query_quietly(struct commands *commands, const char *sql, struct db_params *params);
+
+/* The part of cmd_definition.c in the life of the server. */
+void cmd_definition_client_gone(struct commands *commands, int64_t client_id);
+void cmd_definition_free(struct commands *commands);
+
+/* What lanes wait for: [{"lane", "why", "untilMs"}], of those named in `lanes` (comma separated). */
+json_t *cmd_waiting(struct daemon *daemon, const char *lanes);
+
+/* Parts of `status` that other commands show as well. */
+json_t *cmd_database(struct daemon *daemon);
+json_t *cmd_environment(struct daemon *daemon);
+json_t *cmd_lanes(struct daemon *daemon);
+json_t *cmd_pool(struct daemon *daemon);
+
+#endif

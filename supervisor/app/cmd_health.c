@@ -1,0 +1,64 @@
+/* health: the last verdicts, or with `now` fresh ones. */
+
+#include "app/cmd.h"
+#include "app/daemon.h"
+#include "base/mem.h"
+#include "core/healthcheck.h"
+#include "core/pool.h"
+#include "core/store.h"
+#include "io/loop.h"
+
+json_t *cmd_environment(struct daemon *daemon)
+{
+	struct healthcheck_verdict verdict;
+	json_t *report;
+
+	healthcheck_verdict(daemon->health, &verdict);
+	report = verdict.report ? json_loads(verdict.report, 0, NULL) : NULL;
+	return json_pack("{s:b, s:b, s:s, s:o, s:I, s:o*}", "known", verdict.known, "healthy",
+			 verdict.healthy, "reason", verdict.reason ? verdict.reason : "", "checkedAgoMs",
+			 verdict.known ? json_integer(loop_now_ms(daemon->loop) - verdict.checked_ms)
+				       : json_null(),
+			 "tookMs", (json_int_t)verdict.took_ms, "report", report);
+}
+
+static void answer_health(struct call *call)
+{
+	struct daemon *daemon = call_daemon(call);
+	json_t *environment = cmd_environment(daemon);
+	json_t *pool = cmd_pool(daemon);
+	json_t *database = cmd_database(daemon);
+	bool healthy = json_is_true(json_object_get(environment, "healthy")) &&
+		       !pool_degraded(daemon->pool) && pool_serving(daemon->pool) > 0 &&
+		       store_is_ready(daemon->store);
+
+	call_ok_json(call, json_pack("{s:b, s:o, s:o, s:o}", "healthy", healthy, "environment", environment,
+				     "pool", pool, "database", database));
+}
+
+static void on_checked(void *arg)
+{
+	struct call *call = arg;
+
+	call_on_gone(call, NULL, NULL);
+	answer_health(call);
+}
+
+/* Nobody waits any more. */
+static void on_gone(void *arg)
+{
+	struct call *call = arg;
+
+	healthcheck_forget(call_daemon(call)->health, call);
+	call_ok_json(call, json_null());
+}
+
+void cmd_health(struct call *call, const json_t *args)
+{
+	if (!arg_bool(args, "now")) {
+		answer_health(call);
+		return;
+	}
+	call_on_gone(call, on_gone, call);
+	healthcheck_run(call_daemon(call)->health, on_checked, call);
+}

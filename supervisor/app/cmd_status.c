@@ -1,0 +1,84 @@
+/* status: everything at a glance, from memory alone, so that it answers while Postgres is away. */
+
+#include <unistd.h>
+
+#include "app/cmd.h"
+#include "app/daemon.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "core/dispatch.h"
+#include "core/pool.h"
+#include "core/store.h"
+#include "io/loop.h"
+
+json_t *cmd_database(struct daemon *daemon)
+{
+	AUTO(mem_free_str) char *url = config_redact_url(daemon->config->database.url);
+	size_t results, bytes;
+
+	store_backlog(daemon->store, &results, &bytes);
+	return json_pack("{s:b, s:s, s:s, s:I, s:I, s:b, s:I}", "ready", store_is_ready(daemon->store), "why",
+			 store_why_not_ready(daemon->store), "url", url, "backlogResults",
+			 (json_int_t)results, "backlogBytes", (json_int_t)bytes, "full",
+			 store_is_full(daemon->store), "nodeId", (json_int_t)store_node_id(daemon->store));
+}
+
+static json_t *probes_json(const struct daemon *daemon)
+{
+	struct dispatch_stats stats;
+
+	dispatch_stats(daemon->dispatch, &stats);
+	return json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "held", dispatch_held(daemon->dispatch),
+			 "claimed", (json_int_t)stats.claimed, "completed", (json_int_t)stats.completed,
+			 "failed", (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled,
+			 "retried", (json_int_t)stats.retried, "turns", (json_int_t)stats.turns);
+}
+
+/* What an operator should know, in sentences. */
+static json_t *notes_json(struct daemon *daemon, const json_t *environment)
+{
+	json_t *notes = json_array();
+	const char *degraded = pool_degraded(daemon->pool);
+
+	if (!store_is_ready(daemon->store))
+		json_array_append_new(notes, json_sprintf("the database is not ready: %s",
+							  store_why_not_ready(daemon->store)));
+	if (store_is_full(daemon->store))
+		json_array_append_new(
+			notes, json_string("results wait for the database up to the limit: nothing new "
+					   "is started"));
+	if (degraded)
+		json_array_append_new(notes, json_sprintf("the worker pool is degraded: %s", degraded));
+	if (json_is_true(json_object_get(environment, "known")) &&
+	    !json_is_true(json_object_get(environment, "healthy")))
+		json_array_append_new(
+			notes, json_sprintf("the Python environment is not healthy: %s",
+					    json_string_value(json_object_get(environment, "reason"))));
+	return notes;
+}
+
+static const char *state_of(const struct daemon *daemon, const json_t *notes)
+{
+	if (daemon->phase != DAEMON_RUNNING)
+		return daemon_phase_name(daemon);
+	return json_array_size(notes) > 0 || pool_serving(daemon->pool) == 0 ? "degraded" : "ready";
+}
+
+void cmd_status(struct call *call, const json_t *args)
+{
+	struct daemon *daemon = call_daemon(call);
+	json_t *environment = cmd_environment(daemon);
+	json_t *notes = notes_json(daemon, environment);
+	int64_t up_ms = loop_now_ms(daemon->loop) - daemon->started_ms;
+
+	(void)args;
+	call_ok_json(call,
+		     json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
+			       state_of(daemon, notes), "version", PROCTOR_VERSION, "pid", (int)getpid(),
+			       "startedMs", (json_int_t)daemon->started_wall_ms, "uptimeMs",
+			       (json_int_t)up_ms, "loopLagMs", (json_int_t)loop_lag_ms(daemon->loop),
+			       "clients", (int)control_clients(call_commands(call)->control), "notes", notes,
+			       "database", cmd_database(daemon), "pool", cmd_pool(daemon), "probes",
+			       probes_json(daemon), "providers", cmd_lanes(daemon), "environment",
+			       environment));
+}
