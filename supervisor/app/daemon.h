@@ -49,7 +49,11 @@ struct daemon {
 	struct commands *commands;
 	struct program *program; /* commands and environments of the children */
 	char *database_url;	 /* in effect; may hold a password: never shown unredacted */
+	struct program
+		*first_program; /* the services' and Postgres': theirs outlives a reload; NULL before one */
 	enum daemon_phase phase;
+	bool was_healthy; /* at the last check */
+	int exit_code;
 	int64_t started_ms; /* monotonic */
 	int64_t started_wall_ms;
 };

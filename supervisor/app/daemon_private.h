@@ -1,0 +1,28 @@
+#ifndef APP_DAEMON_PRIVATE_H
+#define APP_DAEMON_PRIVATE_H
+
+/* Making and running the daemon: for main.c. */
+
+#include "app/daemon.h"
+
+enum { DAEMON_EXIT_CONFIG = 78, DAEMON_EXIT_UNHEALTHY = 78, DAEMON_EXIT_FAILED = 1 };
+
+/* All taken by daemon_new, whether it succeeds or not. */
+struct daemon_start {
+	struct config *config;
+	struct models *models;
+	struct program *program;
+	struct paths paths;
+	const char *state_id; /* borrowed */
+};
+
+int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemon **ret, char **ret_error)
+	__attribute__((warn_unused_result));
+void daemon_free(struct daemon **daemon);
+
+void paths_free(struct paths *paths);
+
+/* Starts the parts; loop_run() then runs until all is stopped again. */
+void daemon_start(struct daemon *daemon);
+
+#endif

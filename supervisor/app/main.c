@@ -1,0 +1,287 @@
+/* proctord: command line, signals, and the order in which the process comes up. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/daemon_private.h"
+#include "app/program.h"
+#include "app/state.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "config/models.h"
+#include "io/child.h"
+#include "io/loop.h"
+#include "io/sdnotify.h"
+
+static const char help[] =
+	"Usage: proctord [OPTION]...\n"
+	"Runs LLM probes: keeps the worker pool, the limits and the queue, and records every transcript.\n"
+	"\n"
+	"  -c, --config FILE     read FILE (default " CONFIG_DEFAULT_PATH
+	", or all defaults if there is none)\n"
+	"      --check-config    read the configuration, say what is wrong with it, and exit\n"
+	"      --print-config    print the configuration in effect (secrets redacted), and exit\n"
+	"      --sample-config   print a sample file with every key, and exit\n"
+	"      --config-reference  print the reference of all keys as Markdown, and exit\n"
+	"      --home DIR        folder of workers/, sql/ and conf/ (default: found beside the program)\n"
+	"  -h, --help            this text\n"
+	"  -V, --version         the version\n"
+	"\n"
+	"Signals: TERM and INT drain and stop (a second one at once), HUP reads the configuration again.\n"
+	"Exit status: 0 stopped as told, 1 failed, 2 bad usage, 78 bad configuration.\n"
+	"Talk to a running daemon with proctorctl.\n";
+
+enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME };
+
+enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT };
+
+struct options {
+	const char *config, *home;
+	enum mode mode;
+};
+
+/* -1 = go on; else the exit status. */
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+	static const struct option longs[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "check-config", no_argument, NULL, OPT_CHECK },
+		{ "print-config", no_argument, NULL, OPT_PRINT },
+		{ "sample-config", no_argument, NULL, OPT_SAMPLE },
+		{ "config-reference", no_argument, NULL, OPT_REFERENCE },
+		{ "home", required_argument, NULL, OPT_HOME },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:hV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			ret->config = optarg;
+			break;
+		case OPT_HOME:
+			ret->home = optarg;
+			break;
+		case OPT_CHECK:
+			ret->mode = MODE_CHECK;
+			break;
+		case OPT_PRINT:
+			ret->mode = MODE_PRINT;
+			break;
+		case OPT_SAMPLE:
+			config_write_sample(stdout);
+			return 0;
+		case OPT_REFERENCE:
+			config_write_reference(stdout);
+			return 0;
+		case 'h':
+			(void)fputs(help, stdout);
+			return 0;
+		case 'V':
+			(void)puts("proctord " PROCTOR_VERSION);
+			return 0;
+		default:
+			(void)fputs("Try 'proctord --help'.\n", stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "proctord: unexpected argument \"%s\"\nTry 'proctord --help'.\n",
+			      argv[optind]);
+		return 2;
+	}
+	return -1;
+}
+
+/* ---- where things are ---- */
+
+static bool is_home(const char *dir)
+{
+	AUTO(mem_free_str) char *sql = mem_printf("%s/sql", dir);
+
+	return access(sql, R_OK | X_OK) == 0;
+}
+
+/* Beside build/ in a checkout, PREFIX/lib/proctor once installed. NULL when neither is there. */
+static char *find_home(const char *told)
+{
+	static const char *const places[] = { "..", "../lib/proctor" };
+	char exe[PATH_MAX];
+	ssize_t len;
+
+	if (told)
+		return is_home(told) ? realpath(told, NULL) : NULL;
+	len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	if (len <= 0)
+		return NULL;
+	exe[len] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		AUTO(mem_free_str) char *copy = mem_strdup(exe);
+		AUTO(mem_free_str) char *dir = mem_printf("%s/%s", dirname(copy), places[i]);
+
+		if (is_home(dir))
+			return realpath(dir, NULL);
+	}
+	return NULL;
+}
+
+static int find_paths(const struct options *options, const struct config *config, struct paths *ret,
+		      char **ret_error)
+{
+	ret->home = find_home(options->home);
+	if (!ret->home) {
+		*ret_error = mem_printf("no folder with workers/, sql/ and conf/ %s%s; give it with --home",
+					options->home ? "at " : "beside the program",
+					options->home ? options->home : "");
+		return -ENOENT;
+	}
+	ret->config = mem_strdup(options->config);
+	ret->models = config->daemon.models[0] ? mem_strdup(config->daemon.models)
+					       : mem_printf("%s/conf/models.ini", ret->home);
+	ret->socket = config->control.socket[0] ? mem_strdup(config->control.socket)
+						: mem_printf("%s/proctor.sock", config->daemon.run_dir);
+	return 0;
+}
+
+/* ---- signals ---- */
+
+static void on_stop_signal(void *arg, int signo)
+{
+	log_info("daemon.signal", "signal=%s", sigabbrev_np(signo));
+	daemon_shutdown(arg);
+}
+
+static void on_reload_signal(void *arg, int signo)
+{
+	AUTO(mem_free_str) char *text = NULL;
+
+	(void)signo;
+	/* A refusal is logged there; a signal has nobody to answer. */
+	(void)!daemon_reload(arg, &text);
+}
+
+struct signals {
+	struct loop_signal *term, *interrupt, *hup;
+};
+
+static void watch_signals(struct loop *loop, struct daemon *daemon, struct signals *ret)
+{
+	(void)signal(SIGPIPE, SIG_IGN);
+	loop_signal_new(loop, SIGTERM, on_stop_signal, daemon, &ret->term);
+	loop_signal_new(loop, SIGINT, on_stop_signal, daemon, &ret->interrupt);
+	loop_signal_new(loop, SIGHUP, on_reload_signal, daemon, &ret->hup);
+}
+
+static void unwatch_signals(struct signals *signals)
+{
+	loop_signal_free(&signals->term);
+	loop_signal_free(&signals->interrupt);
+	loop_signal_free(&signals->hup);
+}
+
+/* ---- running ---- */
+
+static int complain(const char *error)
+{
+	log_error("daemon.failed", "reason=\"%s\"", error);
+	return DAEMON_EXIT_FAILED;
+}
+
+static int run_loop(struct daemon_start *start)
+{
+	AUTO(mem_free_str) char *error = NULL;
+	struct signals signals = { 0 };
+	struct daemon *daemon;
+	struct loop *loop;
+	int status;
+
+	if (loop_new(&loop) < 0 || child_init(loop) < 0)
+		return complain("the event loop cannot be made");
+	if (daemon_new(loop, start, &daemon, &error) < 0) {
+		child_fini();
+		loop_free(&loop);
+		return complain(error);
+	}
+	watch_signals(loop, daemon, &signals);
+	log_info("daemon.start", "version=%s pid=%d socket=%s", PROCTOR_VERSION, (int)getpid(),
+		 daemon->paths.socket);
+	daemon_start(daemon);
+	loop_run(loop);
+	status = daemon->exit_code;
+	unwatch_signals(&signals);
+	daemon_free(&daemon);
+	child_fini();
+	loop_free(&loop);
+	return status;
+}
+
+/* What run_loop() was not given. */
+static int leave(struct daemon_start *start, int status)
+{
+	program_free(&start->program);
+	models_free(&start->models);
+	config_free(&start->config);
+	paths_free(&start->paths);
+	return status;
+}
+
+static int run(struct daemon_start *start)
+{
+	AUTO(mem_free_str) char *error = NULL;
+	AUTO(mem_free_str) char *state_id = NULL;
+	int status;
+
+	/* The key file was read as root, if we are: the daemon's user need not be able to. */
+	if (state_prepare(start->config, &error) < 0 || state_lock(start->config, &state_id, &error) < 0)
+		return leave(start, complain(error));
+	start->state_id = state_id;
+	if (log_start() < 0)
+		return leave(start, complain("the log cannot be started"));
+	status = run_loop(start);
+	log_stop();
+	return status;
+}
+
+static int config_error(struct daemon_start *start, const char *error)
+{
+	(void)fprintf(stderr, "proctord: %s\n", error);
+	return leave(start, DAEMON_EXIT_CONFIG);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	struct daemon_start start = { 0 };
+	AUTO(mem_free_str) char *error = NULL;
+	int status = parse_options(argc, argv, &options);
+
+	if (status >= 0)
+		return status;
+	sdnotify_init();
+	if (config_load(options.config, &start.config, &error) < 0)
+		return config_error(&start, error);
+	if (options.mode == MODE_PRINT) {
+		config_write(start.config, stdout);
+		return leave(&start, 0);
+	}
+	log_set_level((enum log_level)start.config->daemon.log_level);
+	if (find_paths(&options, start.config, &start.paths, &error) < 0 ||
+	    models_load(start.paths.models, &start.models, &error) < 0 ||
+	    program_new(start.config, &start.paths, &start.program, &error) < 0)
+		return config_error(&start, error);
+	if (options.mode == MODE_CHECK) {
+		(void)printf("%s: good\n", start.config->path[0] ? start.config->path : "all defaults");
+		return leave(&start, 0);
+	}
+	return run(&start);
+}

@@ -1,0 +1,313 @@
+#include "app/program.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/daemon.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "config/keyfile.h"
+
+#define PYTHON "/usr/bin/python3"
+
+/* A NULL-terminated list of texts that grows. */
+struct words {
+	char **at;
+	size_t len;
+};
+
+struct program {
+	struct words worker_argv, worker_env, health_argv, plain_env;
+	struct words *service_argv, *service_env;
+	size_t services;
+	char *database_url;
+};
+
+/* What no child is to see. */
+static const char *const private_variables[] = {
+	"DATABASE_URL", "PGPASSWORD", "PGPASSFILE", "WATCHDOG_USEC",
+	"WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM",
+};
+
+static void words_add(struct words *words, char *text)
+{
+	words->at = mem_resize(words->at, words->len + 2, sizeof(*words->at));
+	words->at[words->len++] = text;
+	words->at[words->len] = NULL;
+}
+
+static void words_free(struct words *words)
+{
+	for (size_t i = 0; i < words->len; i++) {
+		explicit_bzero(words->at[i], strlen(words->at[i]));
+		free(words->at[i]);
+	}
+	free(words->at);
+	*words = (struct words){ 0 };
+}
+
+static bool names(const char *assignment, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncmp(assignment, name, len) == 0 && assignment[len] == '=';
+}
+
+static const char *env_get(const struct words *env, const char *name)
+{
+	for (size_t i = 0; i < env->len; i++)
+		if (names(env->at[i], name))
+			return env->at[i] + strlen(name) + 1;
+	return NULL;
+}
+
+static void env_set(struct words *env, const char *name, const char *value)
+{
+	char *assignment = mem_printf("%s=%s", name, value);
+
+	for (size_t i = 0; i < env->len; i++)
+		if (names(env->at[i], name)) {
+			mem_set_str(&env->at[i], assignment);
+			return;
+		}
+	words_add(env, assignment);
+}
+
+static bool is_private(const char *assignment)
+{
+	for (size_t i = 0; i < ARRAY_LEN(private_variables); i++)
+		if (names(assignment, private_variables[i]))
+			return true;
+	return false;
+}
+
+static bool is_key(const struct config *config, const char *assignment)
+{
+	for (size_t i = 0; i < CONFIG_PROVIDERS; i++)
+		if (config->providers[i].key_env[0] && names(assignment, config->providers[i].key_env))
+			return true;
+	return false;
+}
+
+static void inherit(struct program *program, const struct config *config)
+{
+	for (char **at = environ; *at; at++) {
+		if (is_private(*at))
+			continue;
+		words_add(&program->worker_env, mem_strdup(*at));
+		if (!is_key(config, *at))
+			words_add(&program->plain_env, mem_strdup(*at));
+	}
+}
+
+static void on_key(void *arg, const char *variable, const char *value, int line)
+{
+	struct program *program = arg;
+
+	(void)line;
+	if (strcmp(variable, "DATABASE_URL") == 0)
+		mem_set_str(&program->database_url, mem_strdup(value));
+	else
+		env_set(&program->worker_env, variable, value);
+}
+
+/* What differs from the providers' own: the worker knows the rest. */
+static char *providers_json(const struct config *config)
+{
+	json_t *all = json_object();
+	char *text;
+
+	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
+		const struct config_provider *provider = &config->providers[i];
+		json_t *one;
+
+		if (!provider->key_env[0])
+			continue;
+		one = json_object();
+		(void)json_object_set_new(one, "key_env", json_string(provider->key_env));
+		if (provider->base_url[0])
+			(void)json_object_set_new(one, "base_url", json_string(provider->base_url));
+		(void)json_object_set_new(all, provider->name, one);
+	}
+	text = json_dumps(all, JSON_COMPACT);
+	json_decref(all);
+	return text ? text : mem_strdup("{}");
+}
+
+static void add_list(struct words *env, const struct config_list *list)
+{
+	for (size_t i = 0; i < list->len; i++) {
+		const char *equals = strchr(list->words[i], '=');
+		AUTO(mem_free_str)
+		char *name = mem_strndup(list->words[i], (size_t)(equals - list->words[i]));
+
+		env_set(env, name, equals + 1);
+	}
+}
+
+static void build_worker(struct program *program, const struct config *config, const struct paths *paths)
+{
+	const struct config_pool *pool = &config->pools[0];
+	AUTO(mem_free_str) char *providers = providers_json(config);
+	AUTO(mem_free_str) char *capacity = mem_printf("%d", pool->capacity);
+
+	env_set(&program->worker_env, "PROCTOR_PROVIDERS", providers);
+	env_set(&program->worker_env, "PROCTOR_MODELS", paths->models);
+	env_set(&program->worker_env, "PROCTOR_CAPACITY", capacity);
+	add_list(&program->worker_env, &pool->environment);
+	if (pool->command.len > 0) {
+		for (size_t i = 0; i < pool->command.len; i++)
+			words_add(&program->worker_argv, mem_strdup(pool->command.words[i]));
+	} else {
+		words_add(&program->worker_argv, mem_strdup(PYTHON));
+		words_add(&program->worker_argv, mem_printf("%s/workers/probe.py", paths->home));
+		words_add(&program->worker_argv, mem_strdup("--serve"));
+	}
+	words_add(&program->health_argv, mem_strdup(PYTHON));
+	words_add(&program->health_argv, mem_printf("%s/workers/health_check.py", paths->home));
+}
+
+static void build_services(struct program *program, const struct config *config)
+{
+	program->services = config->nservices;
+	program->service_argv = mem_array(config->nservices, sizeof(*program->service_argv));
+	program->service_env = mem_array(config->nservices, sizeof(*program->service_env));
+	for (size_t i = 0; i < config->nservices; i++) {
+		const struct config_service *service = &config->services[i];
+
+		for (size_t k = 0; k < service->command.len; k++)
+			words_add(&program->service_argv[i], mem_strdup(service->command.words[k]));
+		for (size_t k = 0; k < program->plain_env.len; k++)
+			words_add(&program->service_env[i], mem_strdup(program->plain_env.at[k]));
+		add_list(&program->service_env[i], &service->environment);
+	}
+}
+
+/* The ini gives the key, be it at its default. */
+static void on_item(void *arg, const struct config_item *item)
+{
+	bool *given = arg;
+
+	if (item->line > 0 && strcmp(item->section, "database") == 0 && strcmp(item->key, "url") == 0)
+		*given = true;
+}
+
+static void choose_database(struct program *program, const struct config *config)
+{
+	const char *from_env = getenv("DATABASE_URL");
+	bool given = false;
+
+	config_walk(config, on_item, &given);
+	if (given)
+		mem_set_str(&program->database_url, mem_strdup(config->database.url));
+	else if (!program->database_url)
+		program->database_url = mem_strdup(from_env && *from_env ? from_env : config->database.url);
+}
+
+int program_new(const struct config *config, const struct paths *paths, struct program **ret,
+		char **ret_error)
+{
+	struct program *program = mem_alloc(sizeof(*program));
+	int r = 0;
+
+	inherit(program, config);
+	if (config->daemon.key_file[0])
+		r = keyfile_read(config->daemon.key_file, on_key, program, ret_error);
+	if (r < 0) {
+		program_free(&program);
+		return r;
+	}
+	build_worker(program, config, paths);
+	build_services(program, config);
+	choose_database(program, config);
+	*ret = program;
+	return 0;
+}
+
+void program_free(struct program **program)
+{
+	struct program *dead = *program;
+
+	if (!dead)
+		return;
+	words_free(&dead->worker_argv);
+	words_free(&dead->worker_env);
+	words_free(&dead->health_argv);
+	words_free(&dead->plain_env);
+	for (size_t i = 0; i < dead->services; i++) {
+		words_free(&dead->service_argv[i]);
+		words_free(&dead->service_env[i]);
+	}
+	free(dead->service_argv);
+	free(dead->service_env);
+	free(dead->database_url);
+	mem_free(program);
+}
+
+static const char *const *list_of(const struct words *words)
+{
+	static const char *const none[] = { NULL };
+
+	return words->at ? (const char *const *)words->at : none;
+}
+
+const char *const *program_worker_argv(const struct program *program)
+{
+	return list_of(&program->worker_argv);
+}
+
+const char *const *program_worker_env(const struct program *program)
+{
+	return list_of(&program->worker_env);
+}
+
+const char *const *program_health_argv(const struct program *program)
+{
+	return list_of(&program->health_argv);
+}
+
+const char *const *program_service_argv(const struct program *program, size_t index)
+{
+	return list_of(&program->service_argv[index]);
+}
+
+const char *const *program_service_env(const struct program *program, size_t index)
+{
+	return list_of(&program->service_env[index]);
+}
+
+const char *const *program_plain_env(const struct program *program)
+{
+	return list_of(&program->plain_env);
+}
+
+const char *program_variable(const struct program *program, const char *name)
+{
+	const char *value = env_get(&program->worker_env, name);
+
+	return value && *value ? value : NULL;
+}
+
+const char *program_database_url(const struct program *program)
+{
+	return program->database_url;
+}
+
+static bool same(const struct words *a, const struct words *b)
+{
+	if (a->len != b->len)
+		return false;
+	for (size_t i = 0; i < a->len; i++)
+		if (strcmp(a->at[i], b->at[i]) != 0)
+			return false;
+	return true;
+}
+
+bool program_same_workers(const struct program *a, const struct program *b)
+{
+	return same(&a->worker_argv, &b->worker_argv) && same(&a->worker_env, &b->worker_env);
+}

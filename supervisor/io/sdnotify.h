@@ -1,0 +1,16 @@
+#ifndef IO_SDNOTIFY_H
+#define IO_SDNOTIFY_H
+
+/* sd_notify(3)'s protocol: one datagram to $NOTIFY_SOCKET. All are silent no-ops when it is not set. */
+
+/* Remembers $NOTIFY_SOCKET and takes it out of the environment, so that no child speaks for us. Once, at
+ * start. */
+void sdnotify_init(void);
+
+/* Lines such as "READY=1\nSTATUS=…". */
+void sdnotify_send(const char *lines);
+
+/* RELOADING=1 with the MONOTONIC_USEC that Type=notify-reload wants; READY=1 is to follow. */
+void sdnotify_reloading(void);
+
+#endif
