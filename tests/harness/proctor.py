@@ -187,9 +187,8 @@ class Daemon:
     def wait_ready(self, deadline=60.0):
         """Waits until the store is up and every worker of the pool is ready."""
         def ready():
-            status = self.call("status")
-            workers = self.call("workers.list")
-            return (status["store"]["ready"] and workers
+            workers = self.call("workers.list")["items"]
+            return (self.call("status")["database"]["ready"] and workers
                     and all(worker["state"] == "ready" for worker in workers))
         place.wait_until(ready, deadline, "store and workers")
         return self
@@ -266,7 +265,7 @@ class Daemon:
     def wait_event(self, kind, deadline=10.0, **fields):
         """Waits for a recorded event of that kind whose fields have these values; returns it."""
         def find():
-            for event in self.call("events", limit=1000):
+            for event in self.call("events", limit=1000)["items"]:
                 if event["kind"] == kind and all(event.get(name) == value for name, value in fields.items()):
                     return event
             return None
@@ -284,7 +283,7 @@ class Daemon:
     # processes
 
     def worker_pids(self):
-        return [worker["pid"] for worker in self.call("workers.list") if worker.get("pid")]
+        return [worker["pid"] for worker in self.call("workers.list")["items"] if worker.get("pid")]
 
     def all_pids(self):
         """The daemon's and those of everything below it."""
