@@ -46,7 +46,7 @@ static void become_ready(struct store *store)
 	if (store->options.on_state)
 		store->options.on_state(store->options.arg, true, "");
 	store_upkeep_begin(store);
-	store_finish_send(store, false);
+	store_batch_send(store, false);
 }
 
 void store_set_why(struct store *store, const char *why)
@@ -144,6 +144,7 @@ int store_new(struct loop *loop, const struct store_options *options, struct sto
 	store_boot_new(store);
 	store_claim_new(store);
 	store_finish_new(store);
+	store_batch_new(store);
 	store_upkeep_new(store);
 	store_events_new(store);
 	error = connect_all(store, options->url);
@@ -169,6 +170,7 @@ void store_free(struct store **ref)
 	db_free(&store->beat);
 	store_events_free(store);
 	store_upkeep_free(store);
+	store_batch_free(store);
 	store_finish_free(store);
 	store_claim_free(store);
 	store_boot_free(store);

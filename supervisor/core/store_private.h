@@ -39,18 +39,20 @@ struct store {
 	size_t claims;	   /* under way */
 
 	/* store_finish.c */
-	struct list rows;    /* not in a batch yet, oldest first */
+	struct list rows;	       /* not in a batch yet, oldest first */
+	size_t row_count, row_bytes;   /* in `rows` */
+	size_t held_count, held_bytes; /* there and in batches */
+	uint64_t serial;	       /* of the last row */
+	struct list flushes;
+	bool full;
+
+	/* store_batch.c */
 	struct list waiting; /* batches to send (again), before any row above */
 	struct list sent;    /* batches in the pipeline */
-	struct list flushes;
-	size_t row_count, row_bytes;   /* in `rows` */
-	size_t held_count, held_bytes; /* everywhere */
 	size_t sent_count;
-	uint64_t serial; /* of the last row */
 	struct loop_timer *batch_timer;
 	int64_t hold_until_ms; /* the server refused for a passing reason: nothing is sent before */
 	unsigned refusals;     /* of that sort in a row */
-	bool full;
 
 	/* store_upkeep.c */
 	struct loop_timer *pairs_timer, *promote_timer, *beat_timer;
@@ -93,8 +95,12 @@ void store_claim_trim(struct store *store, size_t active_pairs);
 /* store_finish.c */
 void store_finish_new(struct store *store);
 void store_finish_free(struct store *store);
+
+/* store_batch.c */
+void store_batch_new(struct store *store);
+void store_batch_free(struct store *store);
 /* Sends what may be sent; `all` = also a batch that is not due yet. */
-void store_finish_send(struct store *store, bool all);
+void store_batch_send(struct store *store, bool all);
 
 /* store_upkeep.c */
 void store_upkeep_new(struct store *store);
