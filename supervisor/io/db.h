@@ -69,7 +69,7 @@ size_t db_pending(const struct db *db);
 /* Parameters, in order $1, $2, …; built, then given to db_query. Texts and arrays are copied. */
 struct db_params *db_params_new(void);
 void db_params_free(struct db_params **params);
-void db_param_null(struct db_params *params);
+void db_param_null(struct db_params *params);			/* of the type that the statement needs */
 void db_param_text(struct db_params *params, const char *text); /* NULL text = SQL NULL; type text */
 void db_param_bytes(struct db_params *params, const char *bytes, size_t len); /* text of a known length */
 void db_param_int(struct db_params *params, int64_t value);		      /* bigint */

@@ -13,6 +13,7 @@
 
 /* Type ids that never change: the server's catalog/pg_type.dat. */
 enum {
+	TYPE_ANY = 0, /* as the statement needs it */
 	TYPE_BOOL = 16,
 	TYPE_INT8 = 20,
 	TYPE_TEXT = 25,
@@ -61,7 +62,7 @@ static void add(struct db_params *p, Oid type, char *value, size_t len, int form
 
 void db_param_null(struct db_params *params)
 {
-	add(params, TYPE_TEXT, NULL, 0, 0);
+	add(params, TYPE_ANY, NULL, 0, 0);
 }
 
 void db_param_text(struct db_params *params, const char *text)
