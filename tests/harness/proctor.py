@@ -282,6 +282,10 @@ class Daemon:
 
     # processes
 
+    def workers(self):
+        """What workers.list tells of each."""
+        return self.call("workers.list")["items"]
+
     def worker_pids(self):
         return [worker["pid"] for worker in self.call("workers.list")["items"] if worker.get("pid")]
 
