@@ -70,7 +70,6 @@ int key_parse_duration(const char *text, int64_t *ret_ms)
 
 char *key_duration_text(int64_t ms)
 {
-	/* "60s" and not "1m": what people write, unless the larger unit says it in fewer characters. */
 	char *best = mem_printf("%lldms", (long long)ms);
 
 	if (!ms)
@@ -387,11 +386,6 @@ void key_clear(const struct key_spec *key, void *base)
 	}
 }
 
-static char *allowed_range(const char *what, const struct key_spec *key)
-{
-	return mem_printf("%s from %lld to %lld", what, (long long)key->min, (long long)key->max);
-}
-
 static char *allowed_duration(const struct key_spec *key)
 {
 	AUTO(mem_free_str) char *min = key_duration_text(key->min), *max = key_duration_text(key->max);
@@ -414,7 +408,7 @@ char *key_allowed(const struct key_spec *key)
 {
 	switch (key->type) {
 	case KEY_STRING:
-		return allowed_range("a text of bytes", key);
+		return mem_printf("a text of %lld to %lld bytes", (long long)key->min, (long long)key->max);
 	case KEY_PATH:
 		return mem_printf("an absolute path of at most %lld bytes%s", (long long)key->max,
 				  key->min ? "" : ", or empty");
@@ -423,7 +417,8 @@ char *key_allowed(const struct key_spec *key)
 	case KEY_BOOL:
 		return mem_strdup("yes or no");
 	case KEY_INT:
-		return allowed_range("a whole number", key);
+		return mem_printf("a whole number from %lld to %lld", (long long)key->min,
+				  (long long)key->max);
 	case KEY_DURATION:
 		return allowed_duration(key);
 	case KEY_ENUM:

@@ -130,14 +130,20 @@ void config_diff(const struct config *from, const struct config *to,
 	mem_free(&new_list);
 }
 
+static void sample_key(FILE *out, const struct key_spec *key, const char *value)
+{
+	AUTO(mem_free_str) char *allowed = key_allowed(key);
+	bool listed = key->type == KEY_ENUM || key->type == KEY_SIGNAL;
+
+	fprintf(out, "; %s%s%s%s\n;%s =%s%s\n", key->help, listed ? ": " : "", listed ? allowed : "",
+		key->live ? " [live]" : "", key->name, *value ? " " : "", value);
+}
+
 static void sample_keys(FILE *out, enum key_section kind, const char *name)
 {
 	for (size_t i = 0; i < key_table_len; i++) {
-		const struct key_spec *key = &key_table[i];
-		const char *value = sections_default(key, name);
-
-		if (key->section == kind)
-			fprintf(out, "; %s\n;%s =%s%s\n", key->help, key->name, *value ? " " : "", value);
+		if (key_table[i].section == kind)
+			sample_key(out, &key_table[i], sections_default(&key_table[i], name));
 	}
 }
 
@@ -170,6 +176,7 @@ void config_write_sample(FILE *out)
 	      "; A comment starts with ; or # at the left, or with a blank and ; behind a value. An indented "
 	      "line\n"
 	      "; continues the value above it. Durations: 500ms 30s 5m 6h 2d.\n"
+	      "; A change of a [live] key takes effect on a reload, of another at the next start.\n"
 	      "; `proctord --check-config FILE` checks this file, `proctorctl config show` tells what is in "
 	      "effect.\n"
 	      "; API keys do not belong here, but into the environment or the key_file.\n",
