@@ -85,19 +85,19 @@ static const char *take_bare(const char *text, struct buf *value)
 	return text + len;
 }
 
-/* Reads the value at `text`; NULL with *ret_what set when it is malformed. */
+/* Reads the value behind the `=`; NULL with *ret_what set when it is malformed. */
 static char *parse_value(const char *text, const char **ret_what)
 {
+	const char *start = skip_blanks(text), *rest;
 	struct buf value = BUF_INIT(0);
-	const char *rest;
 	size_t len;
 
-	if (*text == '\'')
-		rest = take_single(text + 1, &value);
-	else if (*text == '"')
-		rest = take_double(text + 1, &value);
+	if (*start == '\'')
+		rest = take_single(start + 1, &value);
+	else if (*start == '"')
+		rest = take_double(start + 1, &value);
 	else
-		rest = take_bare(text, &value);
+		rest = take_bare(is_end(text) ? text : start, &value);
 	if (rest && is_end(rest))
 		return buf_take(&value, &len);
 	*ret_what = rest ? "text behind the closing quote" : "the quote is not closed";
@@ -134,7 +134,7 @@ static int parse_line(struct parse *p, const char *text, char **ret_error)
 		*ret_error = refuse(p, "not NAME=value");
 		return -EINVAL;
 	}
-	value = parse_value(skip_blanks(rest + 1), &what);
+	value = parse_value(rest + 1, &what);
 	if (!value) {
 		*ret_error = mem_printf("%s:%d: %.*s: %s", p->path, p->line, (int)len, name, what);
 		return -EINVAL;

@@ -66,7 +66,7 @@ static int add_prefixes(struct load *load, const struct ini_entry *entry, char *
 	r = words_split(entry->value, &list);
 	if (r < 0) {
 		*ret_error = mem_printf("[prefixes] %s: a quote is not closed", entry->key);
-		return r;
+		return -EINVAL;
 	}
 	for (size_t i = 0; i < list.len && r == 0; i++) {
 		r = route_add_prefix(load->models->route, entry->key, list.words[i]);
@@ -76,7 +76,7 @@ static int add_prefixes(struct load *load, const struct ini_entry *entry, char *
 							     : "is no prefix");
 	}
 	words_free(&list);
-	return r;
+	return r < 0 ? -EINVAL : 0;
 }
 
 static int set_price(const struct ini_entry *entry, int64_t *ret, bool *has, char **ret_error)
