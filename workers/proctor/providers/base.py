@@ -14,6 +14,7 @@ STATUS_ERRORS = {
     403: errors.AuthError, 404: errors.NotFound, 407: errors.NetworkError,
     408: errors.ServerError, 409: errors.ServerError, 429: errors.RateLimit,
 }
+REFUSED_KEY = "was refused: mend it in the environment or in the key_file of proctor.ini, and reload"
 SNIPPET_CHARS = 300
 _PRINTABLE = re.compile(r"[!-~]+")
 _USERINFO = re.compile(r"//[^/@]*@")
@@ -166,8 +167,11 @@ class Provider:
             retryable = hints.should_retry
         details = {"provider": self.name, "url": _USERINFO.sub("//", self.base_url)}
         details["body"] = fault.doc or snippet(body)
-        return kind(f"{self.label} answered {status}: {fault.message.strip() or 'no message'}", details,
-                    retry_after_ms=wait, status=status, limits=hints.limits, retryable=retryable)
+        message = f"{self.label} answered {status}: {fault.message.strip() or 'no message'}"
+        if kind is errors.AuthError:
+            message = f"{message.rstrip('.')}; the key in {self.key_env} {REFUSED_KEY}"
+        return kind(message, details, retry_after_ms=wait, status=status, limits=hints.limits,
+                    retryable=retryable)
 
 
 def status_error(status):
