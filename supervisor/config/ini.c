@@ -118,6 +118,7 @@ static void open_section(struct feed *f, char *line)
 {
 	char *close = strchr(line, ']');
 	const char *name;
+	size_t len;
 	int before;
 
 	close_key(f);
@@ -127,13 +128,13 @@ static void open_section(struct feed *f, char *line)
 	}
 	*close = '\0';
 	name = trim(line + 1);
-	if (!*name || strlen(name) > INI_NAME_MAX) {
+	len = strlen(name);
+	if (!len || len > INI_NAME_MAX) {
 		fail(f, f->line, -EINVAL,
-		     mem_printf("a section's name has 1 to %d bytes, this one %zu", INI_NAME_MAX,
-				strlen(name)));
+		     mem_printf("a section's name has 1 to %d bytes, this one %zu", INI_NAME_MAX, len));
 		return;
 	}
-	(void)strcpy(f->section, name);
+	memcpy(f->section, name, len + 1);
 	before = note(f, NULL);
 	if (before) {
 		fail(f, f->line, -EINVAL,
@@ -262,12 +263,13 @@ static size_t split_at(const char *text, size_t min, size_t max)
 static char *feed_line(char *line, int size, void *stream)
 {
 	struct feed *f = stream;
-	char text[INI_LINE_MAX + 1];
 	size_t len, min = 1, indent;
 
 	if (buf_len(&f->pending)) {
 		f->piece = PIECE_SPLIT;
 	} else {
+		char text[INI_LINE_MAX + 1];
+
 		do {
 			if (!next_line(f, text)) {
 				close_key(f);
