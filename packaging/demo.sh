@@ -172,8 +172,11 @@ print(found)' "$1"
 is_ready() {
 	local status
 
+	if [[ ${#simulated[@]} -gt 0 ]] && ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+		return 1
+	fi
 	status=$(ctl --json status 2>/dev/null) || return 1
-	[[ $(pick ready <<<"$status") = True ]]
+	[[ $(pick state <<<"$status") = ready ]]
 }
 
 await_ready() {

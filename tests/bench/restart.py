@@ -12,6 +12,7 @@ from harness.proctor import Daemon
 
 KILLS = 50
 WORKERS = 2
+STABLE_MS = 1200
 
 
 def seconds_of(line):
@@ -21,9 +22,10 @@ def seconds_of(line):
 
 
 def proven(daemon, name, pid):
-    """Whether the slot's worker is ready and has lived long enough for its next death to cost no back-off."""
+    """The slot's worker, once it is one that has shown life and is stable: its death costs no back-off."""
     worker = daemon.call("workers.show", worker=name)
-    return worker["state"] == "ready" and worker["pid"] != pid and worker["failures"] == 0 and worker
+    return (worker["state"] == "ready" and worker["pid"] != pid and worker["upMs"] > STABLE_MS
+            and worker["lastPongMs"] is not None and worker)
 
 
 def measure(tell):
@@ -34,7 +36,7 @@ def measure(tell):
            "pool:probe": {"size": WORKERS, "stable_after": "1s", "ping_interval": "1s"}}
     with Daemon(ini=ini, keys={"OPENAI_API_KEY": "bench"}) as daemon:
         daemon.wait_ready()
-        names = [worker["name"] for worker in daemon.call("workers.list")]
+        names = [worker["worker"] for worker in daemon.call("workers.list")["items"]]
         last = dict.fromkeys(names)
         for number in range(KILLS):
             name = names[number % len(names)]

@@ -43,28 +43,20 @@ def await_run(daemon, run, deadline):
     raise AssertionError(f"run {run} has not ended after {deadline} s: {shown}\n{daemon.log()}")
 
 
-def query(daemon, sql):
-    """One row of the daemon's database, as texts."""
-    done = daemon.proctorctl("psql", "--", "-X", "-A", "-t", "-F", "\t", "-c", sql)
-    assert done.returncode == 0, f"psql: {done.stderr}"
-    return done.stdout.strip().split("\t")
-
-
 def check_recorded(daemon, run, count):
     """Fails unless each of the run's probes has one good outcome and one transcript with an answer."""
-    sql = f"""
-        SELECT (SELECT count(*) FROM jobs WHERE run_id = '{run}'),
+    found = daemon.rows("""
+        SELECT (SELECT count(*) FROM jobs WHERE run_id = %s),
                (SELECT count(*) FROM jobs JOIN outcomes ON job_id = id
-                WHERE run_id = '{run}' AND status = 'COMPLETED'),
+                WHERE run_id = %s AND status = 'COMPLETED'),
                (SELECT count(DISTINCT (scenario_id, model_id, sample_index)) FROM transcripts
-                WHERE run_id = '{run}' AND turn_count = jsonb_array_length(content->'turns')
+                WHERE run_id = %s AND turn_count = jsonb_array_length(content->'turns')
                 AND content->'turns'->0->>'targetResponse' <> ''),
-               (SELECT progress->>'completed' FROM runs WHERE id = '{run}')"""
-    found = [int(value) for value in query(daemon, " ".join(sql.split()))]
-    assert found == [count] * 4, f"jobs, outcomes, transcripts, progress: {found}, not {count} each"
+               (SELECT (progress->>'completed')::bigint FROM runs WHERE id = %s)""", run, run, run, run)
+    assert found == [(count,) * 4], f"jobs, outcomes, transcripts, progress: {found}, not {count} each"
 
 
 def run_seconds(daemon, run):
     """From the first claim of the run to its last outcome."""
-    sql = f"SELECT extract(epoch FROM finished_at - started_at) FROM runs WHERE id = '{run}'"
-    return float(query(daemon, sql)[0])
+    sql = "SELECT extract(epoch FROM finished_at - started_at)::float8 FROM runs WHERE id = %s"
+    return daemon.rows(sql, run)[0][0]

@@ -1,6 +1,7 @@
 """A client of the control socket: one JSON object a line each way."""
 
 import json
+import select
 import socket
 
 
@@ -35,6 +36,14 @@ class Control:
 
     def close(self):
         self._socket.close()
+
+    def is_open(self):
+        """Whether the daemon still holds its end; meant for a connection on which no answer is due."""
+        try:
+            readable, _, _ = select.select([self._socket], [], [], 0)
+            return not readable or bool(self._socket.recv(1, socket.MSG_PEEK))
+        except (OSError, ValueError):
+            return False
 
     def fileno(self):
         return self._socket.fileno()

@@ -18,7 +18,7 @@ import time
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 UNPRIVILEGED = "nobody"
-POLL_SECONDS = 0.01
+POLL_SECONDS = (0.005, 0.1)  # the first look again, and the longest time between two
 
 
 def is_root():
@@ -59,13 +59,15 @@ def remove_folder(path):
 def wait_until(claim, deadline=10.0, what="the awaited state"):
     """Calls claim() until it returns something true, which it returns. AssertionError after `deadline` s."""
     end = time.monotonic() + deadline
+    pause, longest = POLL_SECONDS
     while True:
         found = claim()
         if found:
             return found
         if time.monotonic() > end:
             raise AssertionError(f"waited {deadline} s in vain for {what}; last seen: {found!r}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(longest, pause * 1.5)
 
 
 def process_is_alive(pid):

@@ -9,6 +9,7 @@
 A test that fails should print daemon.log().
 """
 
+import contextlib
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import signal
 import subprocess
 import threading
 import time
+
+import psycopg2
 
 from . import place
 from .control import Control, ControlError
@@ -113,6 +116,7 @@ class Daemon:
         self.socket_path = os.path.join(self.folder, "run", "proctor.sock")
         self.environment = environment or {}
         self.process = None
+        self._connections = threading.local()
         self._log = None
         self._old_lines = []
         if keys is not None:
@@ -227,9 +231,15 @@ class Daemon:
         return Control(self.socket_path, timeout)
 
     def call(self, command, **args):
-        """A command by the socket, on a connection of its own. ControlError when it is refused."""
-        with self.connect() as control:
-            return control.call(command, **args)
+        """A command by the socket, on the thread's own connection. ControlError when it is refused."""
+        kept = getattr(self._connections, "control", None)
+        if kept is None or not kept.is_open():
+            kept = self._connections.control = self.connect()
+        try:
+            return kept.call(command, **args)
+        except OSError:
+            kept.close()
+            raise
 
     def proctorctl(self, *words, stdin=None, deadline=60.0):
         """Runs proctorctl and returns its CompletedProcess (text), whatever its exit status."""
@@ -243,6 +253,13 @@ class Daemon:
         done = self.proctorctl("--json", *words, stdin=stdin, deadline=deadline)
         assert done.returncode == 0, f"proctorctl {words}: {done.returncode}\n{done.stdout}{done.stderr}"
         return json.loads(done.stdout)
+
+    def rows(self, sql, *values):
+        """What a statement gives on the daemon's database, as tuples; [] for one that gives no rows."""
+        with contextlib.closing(psycopg2.connect(self.call("config.database")["url"])) as connection:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                return cursor.fetchall() if cursor.description else []
 
     # what it says
 

@@ -1,0 +1,126 @@
+#!/usr/bin/python3
+"""Probe worker: holds conversations with language models.
+
+usage: probe.py            one conversation: a JSON document on stdin, its transcript on stdout
+       probe.py --serve    many conversations for a supervisor, protocol 1 (PROTOCOL.md)
+       probe.py --help     this text
+       probe.py --version
+
+One-shot input:
+  {"runId": "r", "scenarioId": "s", "modelId": "gpt-4",
+   "scenario": {"preamble": "...", "prompt": "...", "followups": [{"label": "...", "prompt": "..."}]},
+   "config": {"temperature": 0.7, "maxTokens": 1000, "maxTurns": 10}}
+modelId may name its provider: openai:my-model. All of config, the preamble and the followups are optional.
+
+One-shot output:
+  {"success": true, "transcript": {"turns": [...], "totalInputTokens": 0, "totalOutputTokens": 0,
+   "modelVersion": "...", "startedAt": "...", "completedAt": "..."}}
+  {"success": false, "error": {"message": "...", "code": "...", "retryable": false, "details": {...}, ...}}
+
+Environment:
+  OPENAI_API_KEY ANTHROPIC_API_KEY GOOGLE_API_KEY XAI_API_KEY DEEPSEEK_API_KEY MISTRAL_API_KEY
+  PROCTOR_PROVIDERS   JSON {"openai": {"base_url": "...", "key_env": "..."}, ...}
+  PROCTOR_MODELS      models.ini (default: conf/models.ini beside workers/, else /etc/proctor/models.ini)
+  PROCTOR_CAPACITY    conversations at once (500)
+  PROCTOR_LOG_LEVEL   debug, info, warning or error
+  FAIL_MODEL_ID       model answered with a simulated rate limit
+  HTTPS_PROXY NO_PROXY SSL_CERT_FILE and their kin, as for curl
+
+Exit status: 0 when a JSON answer was given or serving ended as told, 64 bad usage, 65 the supervisor
+broke the protocol, 74 the supervisor stopped reading, 78 the environment or a file cannot be used.
+"""
+
+import os
+import signal
+import sys
+
+from proctor import MIN_PYTHON, PROTOCOL, PROVIDERS, VERSION, stdio
+
+EXIT_USAGE = 64
+EXIT_CONFIG = 78
+
+
+def open_engine(settings):
+    """The engine for these settings. Raises ConfigError for a models.ini that cannot be used."""
+    from proctor import conversation, models, providers
+    return conversation.Engine(settings, models.load(settings.models_path), providers.open_all(settings))
+
+
+def serve():
+    """Serves the protocol; returns the exit code."""
+    # A Ctrl-C at a terminal reaches the whole process group; the supervisor decides when we end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    fd_in, fd_out = stdio.claim()
+    from proctor import config, log, sanitize, wire
+    try:
+        settings = config.Settings(os.environ)
+    except config.ConfigError as fault:
+        log.error("worker.config", reason=str(fault))
+        return EXIT_CONFIG
+    hello = {"type": "hello", "protocol": PROTOCOL, "kind": "probe", "version": VERSION,
+             "python": ".".join(map(str, sys.version_info[:3])), "pid": os.getpid(),
+             "capacity": settings.capacity, "providers": PROVIDERS}
+    stdio.write_all(fd_out, sanitize.encode(hello).encode() + b"\n")
+    import faulthandler
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    try:
+        from proctor.serve import Worker
+        engine = open_engine(settings)
+    except config.ConfigError as fault:
+        log.error("worker.config", reason=str(fault))
+        return EXIT_CONFIG
+    except ImportError as fault:
+        log.error("worker.package", reason=missing_package(fault))
+        return EXIT_CONFIG
+    return Worker(settings, engine, fd_in, wire.Outbox(fd_out)).run()
+
+
+def one_shot():
+    """Holds the conversation that stdin describes; returns the exit code."""
+    fd_in, fd_out = stdio.claim()
+    from proctor import config, sanitize
+    try:
+        from proctor import oneshot
+        settings = config.Settings(os.environ)
+        engine = open_engine(settings)
+        with open(fd_in, "rb") as file:
+            answer = oneshot.answer(settings, engine, file)
+    except ImportError as fault:
+        answer = refusal(missing_package(fault))
+    except config.ConfigError as fault:
+        answer = refusal(str(fault))
+    stdio.write_all(fd_out, sanitize.encode(answer).encode() + b"\n")
+    return 0
+
+
+def refusal(reason):
+    """The answer when the environment does not allow any conversation."""
+    return {"success": False, "error": {"message": reason, "code": "VALIDATION_ERROR", "retryable": False,
+                                        "details": None, "retryAfterMs": None, "statusCode": None}}
+
+
+def missing_package(fault):
+    """What to do about an import that failed."""
+    return f"{fault}; see what is missing with: {sys.executable} {os.path.dirname(__file__)}/health_check.py"
+
+
+def main(arguments):
+    if sys.version_info < MIN_PYTHON:
+        print(f"probe.py needs Python {'.'.join(map(str, MIN_PYTHON))} or newer", file=sys.stderr)
+        return EXIT_CONFIG
+    if arguments == ["--serve"]:
+        return serve()
+    if not arguments:
+        return one_shot()
+    if arguments == ["--help"] or arguments == ["-h"]:
+        print(__doc__.strip())
+        return 0
+    if arguments == ["--version"]:
+        print(f"proctor probe worker {VERSION}, protocol {PROTOCOL}")
+        return 0
+    print(f"probe.py: cannot understand {' '.join(arguments)!r}; see probe.py --help", file=sys.stderr)
+    return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
