@@ -1,21 +1,22 @@
 -- The queue's operations, each one statement for its caller: a network round trip, and a transaction of its own.
 --
 -- Plans. The queue's tables are empty one minute and hold 100,000 rows the next, so their statistics are always
--- wrong, and a plan that was cached while a table was empty would scan all of it later. Every join here is a few
--- rows against a key; the SET clauses leave the planner nothing else, and they also hold for the checks of foreign
--- keys that run inside. jit is off because the prices that these settings add to a plan would turn it on.
+-- wrong, and a plan that was cached while a table was empty would read all of it later. So every access to a table names
+-- its keys (= ANY (…), a subquery that depends on the row, LATERAL … OFFSET 0, which the planner may not turn
+-- around), and the SET clauses leave only an index for it; they also hold for the checks of foreign keys that
+-- run inside. jit is off because the prices that these settings add to a plan would turn it on.
 --
--- Locks. Whoever moves jobs locks their runs first, in the order of run ids: FOR NO KEY UPDATE to change progress,
--- FOR KEY SHARE otherwise. Two batches over the same runs then never deadlock, and a DELETE FROM runs (which locks the
--- run before it cascades) either waits for them or is waited for.
+-- Locks. Whoever moves jobs locks their runs first, in the order of run ids. To end or free a lease, or to record or
+-- undo an outcome, it is FOR NO KEY UPDATE: under it, leases and outcomes of the run hold still. Otherwise FOR KEY SHARE,
+-- which lets those go on. Two batches over the same runs then never deadlock, and a DELETE FROM runs (which locks
+-- the run before it cascades) either waits for them or is waited for.
 
 -- Moves a run's progress, and ends the run with its last outcome. The caller has locked the run.
 -- Returns the final status when this ended the run, else NULL.
 CREATE FUNCTION move_progress(by_node bigint, of_run text, add_completed bigint, add_failed bigint, add_cancelled bigint)
 RETURNS text
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
 	unfinished bigint;
@@ -124,8 +125,7 @@ $$;
 CREATE FUNCTION retry_failed(of_run text, codes text[] DEFAULT NULL)
 RETURNS TABLE (retried bigint, status text)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -140,14 +140,15 @@ BEGIN
 		RAISE EXCEPTION 'run "%" is being cancelled', of_run USING ERRCODE = 'object_not_in_prerequisite_state';
 	END IF;
 	WITH undone AS (
-		DELETE FROM outcomes o USING jobs j
-		WHERE j.run_id = of_run AND j.id = o.job_id AND o.status = 'FAILED'
+		DELETE FROM outcomes o
+		WHERE o.job_id = ANY (ARRAY(SELECT id FROM jobs WHERE run_id = of_run)) AND o.status = 'FAILED'
 			AND o.error->>'code' IS DISTINCT FROM 'UNSUPPORTED_PROVIDER'
 			AND (codes IS NULL OR o.error->>'code' = ANY (codes))
-		RETURNING o.job_id, o.attempt, j.model_id
+		RETURNING o.job_id, o.attempt
 	), queued AS (
 		INSERT INTO ready (run_id, model_id, job_id, attempt)
-		SELECT of_run, model_id, job_id, attempt + 1 FROM undone ORDER BY job_id
+		SELECT of_run, (SELECT j.model_id FROM jobs j WHERE j.id = u.job_id), u.job_id, u.attempt + 1
+		FROM undone u ORDER BY u.job_id
 		RETURNING job_id
 	)
 	SELECT count(*) INTO again FROM queued;
@@ -179,8 +180,7 @@ $$;
 CREATE FUNCTION cancel_chunk(by_node bigint, of_run text, most bigint)
 RETURNS TABLE (cancelled bigint, more boolean, final text)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -195,21 +195,20 @@ BEGIN
 		RETURN;
 	END IF;
 	WITH picked AS MATERIALIZED (
-		SELECT run_id, model_id, seq FROM ready WHERE run_id = of_run LIMIT most FOR UPDATE SKIP LOCKED
+		SELECT ctid AS at, job_id FROM ready WHERE run_id = of_run LIMIT most FOR UPDATE SKIP LOCKED
 	), gone AS (
-		DELETE FROM ready q USING picked p
-		WHERE q.run_id = p.run_id AND q.model_id = p.model_id AND q.seq = p.seq
-		RETURNING q.job_id
+		DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT at FROM picked))
 	)
-	SELECT coalesce(array_agg(job_id), '{}') INTO taken FROM gone;
+	SELECT coalesce(array_agg(job_id), '{}') INTO taken FROM picked;
 	IF cardinality(taken) < most THEN
 		WITH picked AS MATERIALIZED (
-			SELECT d.job_id FROM delayed d JOIN jobs j ON j.id = d.job_id
-			WHERE j.run_id = of_run LIMIT most - cardinality(taken) FOR UPDATE OF d SKIP LOCKED
+			SELECT d.ctid AS at, d.job_id FROM delayed d
+			WHERE (SELECT j.run_id FROM jobs j WHERE j.id = d.job_id) = of_run
+			LIMIT most - cardinality(taken) FOR UPDATE SKIP LOCKED
 		), gone AS (
-			DELETE FROM delayed d USING picked p WHERE d.job_id = p.job_id RETURNING d.job_id
+			DELETE FROM delayed WHERE ctid = ANY (ARRAY(SELECT at FROM picked))
 		)
-		SELECT coalesce(array_agg(job_id), '{}') INTO waiting FROM gone;
+		SELECT coalesce(array_agg(job_id), '{}') INTO waiting FROM picked;
 		taken := taken || waiting;
 	END IF;
 	WITH cleared AS (
@@ -245,28 +244,32 @@ $$;
 CREATE FUNCTION promote_delayed(most bigint)
 RETURNS TABLE (moved bigint, next_ms bigint)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
-	promoted bigint;
+	due bigint[] := ARRAY(SELECT d.job_id FROM delayed d WHERE d.run_at <= now() ORDER BY d.run_at LIMIT most);
+	promoted bigint := 0;
 BEGIN
-	WITH picked AS MATERIALIZED (
-		SELECT d.job_id, d.attempt, j.run_id, j.model_id
-		FROM delayed d JOIN jobs j ON j.id = d.job_id JOIN runs r ON r.id = j.run_id
-		WHERE d.run_at <= now()
-		ORDER BY d.run_at LIMIT most
-		FOR KEY SHARE OF r SKIP LOCKED FOR UPDATE OF d SKIP LOCKED
-	), gone AS (
-		DELETE FROM delayed d USING picked p WHERE d.job_id = p.job_id RETURNING p.*
-	), queued AS (
-		INSERT INTO ready (run_id, model_id, job_id, attempt)
-		SELECT g.run_id, g.model_id, g.job_id, g.attempt FROM gone g
-		WHERE NOT EXISTS (SELECT FROM outcomes o WHERE o.job_id = g.job_id)
-		RETURNING job_id
-	)
-	SELECT count(*) INTO promoted FROM queued;
+	IF cardinality(due) > 0 THEN
+		PERFORM 1 FROM runs WHERE id = ANY (ARRAY(SELECT j.run_id FROM jobs j WHERE j.id = ANY (due)))
+			ORDER BY id FOR KEY SHARE;
+		WITH picked AS MATERIALIZED (
+			SELECT d.ctid AS at, d.job_id, d.attempt, d.run_at FROM delayed d WHERE d.job_id = ANY (due)
+			FOR UPDATE SKIP LOCKED
+		), gone AS (
+			DELETE FROM delayed WHERE ctid = ANY (ARRAY(SELECT at FROM picked))
+		), queued AS (
+			INSERT INTO ready (run_id, model_id, job_id, attempt)
+			SELECT j.run_id, j.model_id, p.job_id, p.attempt
+			FROM picked p CROSS JOIN LATERAL (
+				SELECT run_id, model_id FROM jobs WHERE id = p.job_id OFFSET 0) j
+			WHERE (SELECT o.status FROM outcomes o WHERE o.job_id = p.job_id) IS NULL
+			ORDER BY p.run_at
+			RETURNING job_id
+		)
+		SELECT count(*) INTO promoted FROM queued;
+	END IF;
 	RETURN QUERY SELECT promoted,
 		(SELECT greatest(0, ceil(extract(epoch FROM d.run_at - clock_timestamp()) * 1000))::bigint
 			FROM delayed d ORDER BY d.run_at LIMIT 1);
@@ -282,65 +285,61 @@ RETURNS TABLE (want bigint, job_id bigint, attempt integer, run_id text, model_i
 	reasoning_tokens bigint, duration_ms bigint, fails integer, deaths integer, solo_deaths integer,
 	limited_for_ms bigint)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
 	WITH wants AS MATERIALIZED (
 		SELECT w.place - 1 AS want, w.run_id, w.model_id, w.most, w.after_seq, r.status, r.config,
-			r.definition_snapshot AS snapshot, m.lane
+			r.definition_snapshot AS snapshot, (
+				SELECT m.lane FROM run_models m
+				WHERE m.run_id = w.run_id AND m.model_id = w.model_id AND NOT m.paused) AS lane
 		FROM unnest(run_ids, model_ids, counts, after_seqs) WITH ORDINALITY
 				AS w (run_id, model_id, most, after_seq, place)
 			JOIN runs r ON r.id = w.run_id
-			JOIN run_models m ON m.run_id = w.run_id AND m.model_id = w.model_id
-		WHERE r.status IN ('PENDING', 'RUNNING') AND r.cancel_requested_at IS NULL AND NOT m.paused
+		WHERE r.id = ANY (run_ids) AND r.status IN ('PENDING', 'RUNNING') AND r.cancel_requested_at IS NULL
 		FOR KEY SHARE OF r SKIP LOCKED
 	), picked AS MATERIALIZED (
-		SELECT w.want, p.run_id, p.model_id, p.seq
+		SELECT w.want, w.run_id, w.model_id, w.lane, w.status, w.config, w.snapshot, p.*
 		FROM wants w CROSS JOIN LATERAL (
-			SELECT q.run_id, q.model_id, q.seq FROM ready q
+			SELECT q.ctid AS at, q.seq, q.job_id, q.attempt FROM ready q
 			WHERE q.run_id = w.run_id AND q.model_id = w.model_id AND q.seq > w.after_seq
 			ORDER BY q.seq LIMIT w.most
 			FOR UPDATE SKIP LOCKED) p
-	), taken AS (
-		DELETE FROM ready q USING picked p
-		WHERE q.run_id = p.run_id AND q.model_id = p.model_id AND q.seq = p.seq
-		RETURNING p.want, q.job_id, q.attempt, q.seq
+		WHERE w.lane IS NOT NULL
+	), gone AS (
+		DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT at FROM picked))
+	), taken AS MATERIALIZED (
+		SELECT p.* FROM picked p WHERE (SELECT o.status FROM outcomes o WHERE o.job_id = p.job_id) IS NULL
 	), leased AS (
-		INSERT INTO leases (job_id, attempt, node_id)
-		SELECT t.job_id, t.attempt, by_node FROM taken t
-		WHERE NOT EXISTS (SELECT FROM outcomes o WHERE o.job_id = t.job_id)
-		ON CONFLICT DO NOTHING
-		RETURNING job_id
+		-- A lease that stands in the way is of an earlier attempt: the queue knows better.
+		INSERT INTO leases (job_id, attempt, node_id) SELECT t.job_id, t.attempt, by_node FROM taken t
+		ON CONFLICT (job_id) DO UPDATE SET attempt = excluded.attempt, node_id = excluded.node_id, leased_at = now()
 	), begun AS (
 		UPDATE runs r SET status = 'RUNNING', started_at = coalesce(r.started_at, now())
-		WHERE r.status = 'PENDING'
-			AND r.id IN (SELECT w.run_id FROM wants w JOIN taken t ON t.want = w.want WHERE w.status = 'PENDING')
+		WHERE r.id = ANY (ARRAY(SELECT t.run_id FROM taken t WHERE t.status = 'PENDING')) AND r.status = 'PENDING'
 		RETURNING r.id
 	), told AS (
 		INSERT INTO events (level, kind, node_id, run_id) SELECT 'info', 'run.started', by_node, id FROM begun
 	)
-	SELECT t.want, t.job_id, t.attempt, w.run_id, w.model_id, w.lane, t.seq,
+	SELECT t.want, t.job_id, t.attempt, t.run_id, t.model_id, t.lane, t.seq,
 		json_build_object(
-			'runId', w.run_id, 'scenarioId', j.scenario_id, 'modelId', w.model_id, 'provider', w.lane,
+			'runId', t.run_id, 'scenarioId', j.scenario_id, 'modelId', t.model_id, 'provider', t.lane,
 			'sampleIndex', j.sample_index,
-			'scenario', json_build_object('preamble', w.snapshot->'preamble', 'prompt', s.prompt,
-				'followups', coalesce(w.snapshot->'followups', '[]')),
-			'config', jsonb_strip_nulls(jsonb_build_object('temperature', w.config->'temperature',
-				'maxTokens', w.config->'maxTokens', 'maxTurns', w.config->'maxTurns',
-				'seed', w.config->'seed')))::text,
+			'scenario', json_build_object('preamble', t.snapshot->'preamble', 'prompt', s.prompt,
+				'followups', coalesce(t.snapshot->'followups', '[]')),
+			'config', jsonb_strip_nulls(jsonb_build_object('temperature', t.config->'temperature',
+				'maxTokens', t.config->'maxTokens', 'maxTurns', t.config->'maxTurns',
+				'seed', t.config->'seed')))::text,
 		c.turns, c.turn_count, c.digest, c.input_tokens, c.output_tokens, c.reasoning_tokens, c.duration_ms,
 		coalesce(y.fails, 0), coalesce(y.deaths, 0), coalesce(y.solo_deaths, 0),
 		CASE WHEN y.limited_since IS NULL THEN 0
 			ELSE greatest(1, extract(epoch FROM now() - y.limited_since) * 1000)::bigint END
-	FROM leased l
-		JOIN taken t ON t.job_id = l.job_id
-		JOIN wants w ON w.want = t.want
-		JOIN jobs j ON j.id = t.job_id
-		JOIN scenarios s ON s.id = j.scenario_id
-		LEFT JOIN tries y ON y.job_id = t.job_id
+	FROM taken t
+		CROSS JOIN LATERAL (SELECT scenario_id, sample_index FROM jobs WHERE id = t.job_id OFFSET 0) j
+		CROSS JOIN LATERAL (SELECT prompt FROM scenarios WHERE id = j.scenario_id OFFSET 0) s
+		LEFT JOIN LATERAL (SELECT * FROM tries WHERE job_id = t.job_id OFFSET 0) y ON true
 		CROSS JOIN LATERAL (
 			SELECT '[' || coalesce(string_agg(k.body::text, ',' ORDER BY k.turn_number), '') || ']' AS turns,
 				count(*) AS turn_count,
@@ -349,7 +348,7 @@ BEGIN
 				coalesce(sum((k.body->>'outputTokens')::bigint), 0)::bigint AS output_tokens,
 				coalesce(sum((k.body->>'reasoningTokens')::bigint), 0)::bigint AS reasoning_tokens,
 				coalesce(sum((k.body->>'durationMs')::bigint), 0)::bigint AS duration_ms
-			FROM checkpoints k WHERE k.job_id = t.job_id) c
+			FROM checkpoints k WHERE k.job_id = t.job_id OFFSET 0) c
 	ORDER BY t.want, t.seq;
 END
 $$;
@@ -387,98 +386,88 @@ CREATE FUNCTION finish_jobs(by_node bigint, job_ids bigint[], attempts bigint[],
 	solo_deaths bigint[], limited_for_ms bigint[])
 RETURNS TABLE (run_id text, status text)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
 	moved record;
 BEGIN
-	PERFORM 1 FROM runs r
-		WHERE r.id IN (SELECT j.run_id FROM unnest(job_ids) AS b (id) JOIN jobs j ON j.id = b.id)
-		ORDER BY r.id FOR NO KEY UPDATE;
+	PERFORM 1 FROM runs
+		WHERE id = ANY (ARRAY(SELECT j.run_id FROM jobs j WHERE j.id = ANY (job_ids)))
+		ORDER BY id FOR NO KEY UPDATE;
 
+	-- Long texts stay in the arrays until they are needed, by `place`.
 	FOR moved IN
 	WITH batch AS MATERIALIZED (
 		SELECT b.place, b.job_id, b.attempt::integer AS attempt,
 			CASE WHEN b.fate IN ('LATER', 'RETURNED') AND r.cancel_requested_at IS NOT NULL THEN 'STOPPED'
 				ELSE b.fate END AS fate,
-			b.turns, b.digests, b.model_version, b.input_tokens, b.output_tokens, b.reasoning_tokens,
-			b.duration_ms, b.cost_e10, b.error, b.delay_ms, b.fails, b.deaths, b.solo_deaths, b.limited_for_ms,
-			j.run_id, j.scenario_id, j.model_id, j.sample_index, r.definition_snapshot
-		FROM unnest(job_ids, attempts, fates, turns, digests, model_versions, input_tokens, output_tokens,
-				reasoning_tokens, durations_ms, costs_e10, errors, delays_ms, fails, deaths, solo_deaths,
-				limited_for_ms) WITH ORDINALITY
-				AS b (job_id, attempt, fate, turns, digests, model_version, input_tokens, output_tokens,
-				reasoning_tokens, duration_ms, cost_e10, error, delay_ms, fails, deaths, solo_deaths,
-				limited_for_ms, place)
-			JOIN jobs j ON j.id = b.job_id
-			JOIN runs r ON r.id = j.run_id
+			j.run_id, j.scenario_id, j.model_id, j.sample_index, r.definition_snapshot,
+			coalesce((SELECT l.attempt = b.attempt FROM leases l WHERE l.job_id = b.job_id), false) AS held,
+			(SELECT true FROM outcomes o WHERE o.job_id = b.job_id) IS NOT NULL AS over
+		FROM unnest(job_ids, attempts, fates) WITH ORDINALITY AS b (job_id, attempt, fate, place)
+			CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = b.job_id OFFSET 0) j
+			CROSS JOIN LATERAL (
+				SELECT cancel_requested_at, definition_snapshot FROM runs WHERE id = j.run_id OFFSET 0) r
 	), released AS (
-		DELETE FROM leases l USING batch b WHERE l.job_id = b.job_id AND l.attempt = b.attempt
-		RETURNING l.job_id, l.attempt
+		DELETE FROM leases WHERE job_id = ANY (ARRAY(SELECT job_id FROM batch WHERE held))
+	), won AS MATERIALIZED (
+		SELECT DISTINCT ON (b.job_id) b.*, CASE b.fate WHEN 'STOPPED' THEN 'CANCELLED' WHEN 'REFUSED' THEN 'FAILED'
+			ELSE b.fate END AS status
+		FROM batch b
+		WHERE NOT b.over AND (b.fate = 'COMPLETED' OR (b.held AND b.fate NOT IN ('LATER', 'RETURNED')))
+		ORDER BY b.job_id, b.place
 	), ended AS (
 		INSERT INTO outcomes (job_id, attempt, status, error)
-		SELECT DISTINCT ON (b.job_id) b.job_id, b.attempt,
-			CASE b.fate WHEN 'STOPPED' THEN 'CANCELLED' WHEN 'REFUSED' THEN 'FAILED' ELSE b.fate END,
-			CASE b.fate WHEN 'COMPLETED' THEN NULL
-				WHEN 'STOPPED' THEN '{"code": "CANCELLED", "message": "the run was cancelled"}'
-				WHEN 'REFUSED' THEN jsonb_build_object('code', 'INVALID_RESPONSE',
-					'message', 'the database did not accept the answer: ' || b.error)
-				ELSE b.error::jsonb END
-		FROM batch b LEFT JOIN released h ON h.job_id = b.job_id AND h.attempt = b.attempt
-		WHERE b.fate = 'COMPLETED' OR (b.fate NOT IN ('LATER', 'RETURNED') AND h.job_id IS NOT NULL)
-		ORDER BY b.job_id, b.place
-		ON CONFLICT DO NOTHING
-		RETURNING job_id, attempt, status
-	), won AS MATERIALIZED (
-		SELECT DISTINCT ON (e.job_id) e.status, b.* FROM ended e
-			JOIN batch b ON b.job_id = e.job_id AND b.attempt = e.attempt
-		ORDER BY e.job_id, b.place
+		SELECT w.job_id, w.attempt, w.status, CASE w.fate
+			WHEN 'COMPLETED' THEN NULL
+			WHEN 'STOPPED' THEN '{"code": "CANCELLED", "message": "the run was cancelled"}'
+			WHEN 'REFUSED' THEN jsonb_build_object('code', 'INVALID_RESPONSE',
+				'message', 'the database did not accept the answer: ' || errors[w.place])
+			ELSE errors[w.place]::jsonb END
+		FROM won w
 	), written AS (
 		INSERT INTO transcripts (run_id, scenario_id, model_id, sample_index, model_version, turn_count, token_count,
 			input_tokens, output_tokens, reasoning_tokens, duration_ms, cost_usd, definition_snapshot, content)
-		SELECT w.run_id, w.scenario_id, w.model_id, w.sample_index, w.model_version,
-			jsonb_array_length(c.content->'turns'), w.input_tokens + w.output_tokens, w.input_tokens,
-			w.output_tokens, w.reasoning_tokens, w.duration_ms, w.cost_e10::numeric / 10000000000,
-			w.definition_snapshot, c.content
+		SELECT w.run_id, w.scenario_id, w.model_id, w.sample_index, model_versions[w.place],
+			jsonb_array_length(c.content->'turns'), input_tokens[w.place] + output_tokens[w.place],
+			input_tokens[w.place], output_tokens[w.place], reasoning_tokens[w.place], durations_ms[w.place],
+			costs_e10[w.place]::numeric / 10000000000, w.definition_snapshot, c.content
 		FROM won w CROSS JOIN LATERAL (
 			SELECT CASE WHEN t.turns #>> '{0,turnNumber}' = '1'
 				THEN jsonb_build_object('schemaVersion', 1, 'turns', t.turns)
 				ELSE conversation(w.job_id, t.turns) END AS content
-			FROM (SELECT w.turns::jsonb AS turns OFFSET 0) t OFFSET 0) c
+			FROM (SELECT turns[w.place]::jsonb AS turns OFFSET 0) t OFFSET 0) c
 		WHERE w.status = 'COMPLETED'
 		ON CONFLICT DO NOTHING
-	), late AS MATERIALIZED (
-		SELECT w.job_id FROM won w
-		WHERE NOT EXISTS (SELECT FROM released h WHERE h.job_id = w.job_id AND h.attempt = w.attempt)
 	), unready AS (
-		DELETE FROM ready q USING late n WHERE q.job_id = n.job_id
+		-- A late answer: the next attempt is queued already.
+		DELETE FROM ready WHERE job_id = ANY (ARRAY(SELECT job_id FROM won WHERE NOT held))
 	), undelayed AS (
-		DELETE FROM delayed d USING late n WHERE d.job_id = n.job_id
+		DELETE FROM delayed WHERE job_id = ANY (ARRAY(SELECT job_id FROM won WHERE NOT held))
 	), cleared AS (
-		DELETE FROM checkpoints c USING won w WHERE c.job_id = w.job_id
+		DELETE FROM checkpoints WHERE job_id = ANY (ARRAY(SELECT job_id FROM won))
 	), forgotten AS (
-		DELETE FROM tries y USING won w WHERE y.job_id = w.job_id
+		DELETE FROM tries WHERE job_id = ANY (ARRAY(SELECT job_id FROM won))
 	), again AS MATERIALIZED (
-		SELECT b.* FROM batch b JOIN released h ON h.job_id = b.job_id AND h.attempt = b.attempt
-		WHERE b.fate IN ('LATER', 'RETURNED')
-			AND NOT EXISTS (SELECT FROM outcomes o WHERE o.job_id = b.job_id)
-			AND NOT EXISTS (SELECT FROM won w WHERE w.job_id = b.job_id)
+		SELECT b.* FROM batch b
+		WHERE b.held AND NOT b.over AND b.fate IN ('LATER', 'RETURNED')
+			AND b.job_id <> ALL (ARRAY(SELECT job_id FROM won))
 	), queued AS (
 		INSERT INTO ready (run_id, model_id, job_id, attempt)
 		SELECT a.run_id, a.model_id, a.job_id, a.attempt + 1 FROM again a
-		WHERE a.fate = 'RETURNED' OR a.delay_ms <= 0
+		WHERE a.fate = 'RETURNED' OR delays_ms[a.place] <= 0
 	), postponed AS (
 		INSERT INTO delayed (job_id, run_at, attempt, reason)
-		SELECT a.job_id, now() + a.delay_ms * interval '1 millisecond', a.attempt + 1,
-			coalesce(a.error::jsonb->>'code', 'UNKNOWN')
-		FROM again a WHERE a.fate = 'LATER' AND a.delay_ms > 0
+		SELECT a.job_id, now() + delays_ms[a.place] * interval '1 millisecond', a.attempt + 1,
+			coalesce(errors[a.place]::jsonb->>'code', 'UNKNOWN')
+		FROM again a WHERE a.fate = 'LATER' AND delays_ms[a.place] > 0
 	), counted AS (
 		INSERT INTO tries AS y (job_id, fails, deaths, solo_deaths, limited_since, last_error)
-		SELECT a.job_id, a.fails::integer, a.deaths::integer, a.solo_deaths::integer,
-			CASE WHEN a.limited_for_ms > 0 THEN now() - a.limited_for_ms * interval '1 millisecond' END,
-			a.error::jsonb
+		SELECT a.job_id, fails[a.place], deaths[a.place], solo_deaths[a.place],
+			CASE WHEN limited_for_ms[a.place] > 0
+				THEN now() - limited_for_ms[a.place] * interval '1 millisecond' END,
+			errors[a.place]::jsonb
 		FROM again a WHERE a.fate = 'LATER'
 		ON CONFLICT (job_id) DO UPDATE SET fails = excluded.fails, deaths = excluded.deaths,
 			solo_deaths = excluded.solo_deaths, limited_since = excluded.limited_since,
@@ -486,12 +475,12 @@ BEGIN
 	), kept AS (
 		-- Only turns that go on from the stored ones: two attempts never make up one conversation.
 		INSERT INTO checkpoints (job_id, turn_number, attempt, digest, body)
-		SELECT a.job_id, t.place + s.stored, a.attempt, (string_to_array(a.digests, ','))[t.place], t.body
+		SELECT a.job_id, s.stored + t.place, a.attempt, (string_to_array(digests[a.place], ','))[t.place], t.body
 		FROM again a
-			CROSS JOIN LATERAL (SELECT count(*) AS stored FROM checkpoints c WHERE c.job_id = a.job_id) s
-			CROSS JOIN LATERAL jsonb_array_elements(a.turns::jsonb) WITH ORDINALITY AS t (body, place)
-		WHERE (a.turns::jsonb #>> '{0,turnNumber}')::bigint = s.stored + 1
-		ON CONFLICT DO NOTHING
+			CROSS JOIN LATERAL (
+				SELECT count(*) AS stored FROM checkpoints c WHERE c.job_id = a.job_id OFFSET 0) s
+			CROSS JOIN LATERAL jsonb_array_elements(turns[a.place]::jsonb) WITH ORDINALITY AS t (body, place)
+		WHERE (turns[a.place]::jsonb #>> '{0,turnNumber}')::bigint = s.stored + 1
 	)
 	SELECT w.run_id, count(*) FILTER (WHERE w.status = 'COMPLETED') AS completed,
 		count(*) FILTER (WHERE w.status = 'FAILED') AS failed,

@@ -4,22 +4,22 @@
 -- checkpoints stay. Returns how many.
 CREATE FUNCTION take_back(lease_jobs bigint[], of_nodes bigint[]) RETURNS bigint
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
 	taken bigint;
 BEGIN
-	PERFORM 1 FROM runs r
-		WHERE r.id IN (SELECT j.run_id FROM unnest(lease_jobs) AS b (id) JOIN jobs j ON j.id = b.id)
-		ORDER BY r.id FOR KEY SHARE;
+	PERFORM 1 FROM runs
+		WHERE id = ANY (ARRAY(SELECT j.run_id FROM jobs j WHERE j.id = ANY (lease_jobs)))
+		ORDER BY id FOR NO KEY UPDATE;
 	WITH gone AS (
 		DELETE FROM leases l WHERE l.job_id = ANY (lease_jobs) AND l.node_id = ANY (of_nodes)
 		RETURNING l.job_id, l.attempt
 	), queued AS (
 		INSERT INTO ready (run_id, model_id, job_id, attempt)
-		SELECT j.run_id, j.model_id, g.job_id, g.attempt + 1 FROM gone g JOIN jobs j ON j.id = g.job_id
-		WHERE NOT EXISTS (SELECT FROM outcomes o WHERE o.job_id = g.job_id)
+		SELECT j.run_id, j.model_id, g.job_id, g.attempt + 1
+		FROM gone g CROSS JOIN LATERAL (SELECT run_id, model_id FROM jobs WHERE id = g.job_id OFFSET 0) j
+		WHERE (SELECT o.status FROM outcomes o WHERE o.job_id = g.job_id) IS NULL
 		ORDER BY g.job_id
 		RETURNING job_id
 	)

@@ -6,6 +6,7 @@
 #include "app/daemon.h"
 #include "base/mem.h"
 #include "config/config.h"
+#include "io/db_environment.h"
 
 struct shown {
 	json_t *items;
@@ -73,15 +74,27 @@ void cmd_config_check(struct call *call, const json_t *args)
 	call_ok_json(call, json_pack("{s:b, s:o}", "valid", true, "changes", changes));
 }
 
+static void add_variable(void *arg, const char *variable, const char *value)
+{
+	json_object_set_new(arg, variable, json_string(value));
+}
+
 void cmd_config_database(struct call *call, const json_t *args)
 {
 	const struct daemon *daemon = call_daemon(call);
+	json_t *environment;
 
 	(void)args;
 	if (!daemon->database_url) {
 		call_error(call, CALL_UNAVAILABLE, "the embedded database has not started yet");
 		return;
 	}
-	call_ok_json(call, json_pack("{s:s, s:b}", "url", daemon->database_url, "embedded",
+	environment = json_object();
+	if (db_environment(daemon->database_url, add_variable, environment) < 0) {
+		json_decref(environment);
+		call_error(call, CALL_INTERNAL, "the database's URL cannot be read");
+		return;
+	}
+	call_ok_json(call, json_pack("{s:o, s:b}", "environment", environment, "embedded",
 				     daemon->embedded != NULL));
 }

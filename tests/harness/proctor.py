@@ -29,6 +29,9 @@ NOT_INHERITED = KEY_VARIABLES + ("DATABASE_URL", "FAIL_MODEL_ID", "JOURNAL_STREA
                                  "WATCHDOG_USEC", "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY",
                                  "HTTPS_PROXY", "ALL_PROXY", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE",
                                  "PGPASSWORD", "PGOPTIONS", "PGSERVICE", "PROCTOR_SOCKET")
+# Variables whose option of the connection has another name than the variable's own, in small letters.
+LIBPQ_OPTIONS = {"PGDATABASE": "dbname", "PGTARGETSESSIONATTRS": "target_session_attrs",
+                 "PGCONNECT_TIMEOUT": "connect_timeout", "PGAPPNAME": "application_name"}
 
 
 def merge_ini(base, overrides):
@@ -256,7 +259,9 @@ class Daemon:
 
     def rows(self, sql, *values):
         """What a statement gives on the daemon's database, as tuples; [] for one that gives no rows."""
-        with contextlib.closing(psycopg2.connect(self.call("config.database")["url"])) as connection:
+        variables = self.call("config.database")["environment"]
+        options = {LIBPQ_OPTIONS.get(name, name[2:].lower()): value for name, value in variables.items()}
+        with contextlib.closing(psycopg2.connect(**options)) as connection:
             with connection, connection.cursor() as cursor:
                 cursor.execute(sql, values)
                 return cursor.fetchall() if cursor.description else []

@@ -272,6 +272,7 @@ static void test_passwords_are_redacted(void **state)
 		{ "postgres://u:a@b:c@h/db", "postgres://u:***@h/db" },
 		{ "postgres://u:a/b@h/db", "postgres://u:***@h/db" },
 		{ "postgres://u:a?b@h/db", "postgres://u:***@h/db" },
+		{ "postgres://u:p@h/db?options=a@b", "postgres://u:***@h/db?options=a@b" },
 		{ "postgres://u:@h/db", "postgres://u:***@h/db" },
 		{ "postgres://h/db?user=u&password=hunter2&sslmode=x",
 		  "postgres://h/db?user=u&password=***&sslmode=x" },

@@ -174,6 +174,7 @@ static void test_room_is_what_could_enter_within_the_horizon(void **state)
 		{ "slots below requests", { 60, 3, 4 }, 1, 0, false, 4000, 3 },
 		{ "paused beyond", { 60, 3, 0 }, 1, 14000, false, 4000, 0 },
 		{ "paused for a part", { 60, 3, 0 }, 3, 12000, false, 4000, 4 },
+		{ "paused for longer than the bucket saves", { 60, 3, 0 }, 3, 15000, false, 6000, 4 },
 		{ "paused in the past", { 60, 3, 0 }, 1, 9000, false, 4000, 6 },
 		{ "parked", { 0 }, 0, 0, true, 4000, 0 },
 	};

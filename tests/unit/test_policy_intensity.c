@@ -60,6 +60,20 @@ static void test_a_clock_that_steps_back_stands_still(void **state)
 	RUN(1, INT64_MAX, { 1, false, 1 }, { INT64_MAX, true, 2 });
 }
 
+/* What is added while the clock is behind counts as added now, not long ago. */
+static void test_a_restart_during_a_step_back_is_not_forgotten_early(void **state)
+{
+	AUTO(intensity_free) struct intensity *i = NULL;
+
+	(void)state;
+	assert_int_equal(intensity_new(5, 1000, &i), 0);
+	assert_false(intensity_add(i, 4000));
+	assert_int_equal(intensity_count(i, 5000), 1);
+	assert_false(intensity_add(i, 100));
+	assert_int_equal(intensity_count(i, 5500), 1);
+	assert_int_equal(intensity_count(i, 6001), 0);
+}
+
 static void test_reset_forgets(void **state)
 {
 	AUTO(intensity_free) struct intensity *i = NULL;
@@ -91,6 +105,7 @@ int main(void)
 		cmocka_unit_test(test_more_than_the_limit_within_the_period_is_exceeded),
 		cmocka_unit_test(test_slow_restarts_are_borne_for_ever),
 		cmocka_unit_test(test_a_clock_that_steps_back_stands_still),
+		cmocka_unit_test(test_a_restart_during_a_step_back_is_not_forgotten_early),
 		cmocka_unit_test(test_reset_forgets),
 		cmocka_unit_test(test_senseless_limits_are_refused),
 	};

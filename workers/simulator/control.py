@@ -11,6 +11,7 @@ from simulator.engine import Engine, listed_errors
 from simulator.script import parse_rule
 
 WAIT_MOST_S = 600.0
+LEDGER_FILTERS = ("provider", "model", "status", "conversation", "digest", "bought")
 
 
 class BadCall(ValueError):
@@ -29,7 +30,7 @@ class Control:
             ("GET", "config"): (self._config, "the configuration in force"),
             ("POST", "config"): (self._configure, "set some keys, all or none"),
             ("POST", "script"): (self._script, "{rules: […], append: false}"),
-            ("GET", "ledger"): (self._ledger, "?since=N&limit=N&provider=…&model=…&status=…&conversation=…&digest=…"),
+            ("GET", "ledger"): (self._ledger, "?since=N&limit=N, and equal to: " + " ".join(LEDGER_FILTERS)),
             ("GET", "stats"): (self._stats, "counters and the use of every limit"),
             ("GET", "errors"): (self._errors, "every named error with its body; ?provider=…"),
             ("GET", "directives"): (self._directives, "every directive"),
@@ -82,7 +83,7 @@ class Control:
         return {"rules": [rule.as_dict() for rule in self.engine.settings.script]}
 
     async def _ledger(self, query, body) -> dict:
-        wanted = {key: query[key] for key in ("provider", "model", "status", "conversation", "digest", "bought") if key in query}
+        wanted = {key: query[key] for key in LEDGER_FILTERS if key in query}
         found = self.engine.ledger.query(_count(query, "since", 0), _count(query, "limit", 1000), **wanted)
         return {"entries": found, "last": self.engine.ledger.n}
 

@@ -84,7 +84,7 @@ ROWS = (
     Directive("text", _text, None, "exactly this text"),
     Directive("echo", None, True, "the last user message, without directives"),
     Directive("words", _whole(1, 1_000_000), None, "prose of about so many words"),
-    Directive("huge", _whole(1, 256 << 20), 1 << 20, "a text of exactly so many ASCII characters; max_tokens does not cut it"),
+    Directive("huge", _whole(1, 256 << 20), 1 << 20, "exactly so many ASCII characters, not cut by max_tokens"),
     Directive("unicode", None, True, "many scripts, emoji, controls and separators in the text"),
     Directive("nul", None, True, "U+0000 in the middle of the text"),
     Directive("surrogate", None, True, "a lone surrogate (\\ud83d) in the middle of the text"),
@@ -99,7 +99,8 @@ ROWS = (
     Directive("header", _header, None, "NAME:VALUE added to the response's headers"),
     Directive("latency", _seconds, None, "seconds until the answer, in place of the configured latency"),
     Directive("slow", _seconds, None, "the body comes in ten pieces over so many seconds"),
-    Directive("hangup", _one_of("start", "headers", "middle"), "middle", "the connection is closed: before any byte, after the headers, or in mid-answer"),
+    Directive("hangup", _one_of("start", "headers", "middle"), "middle",
+              "the connection is closed: before any byte, after the headers, or in mid-answer"),
     Directive("hang", _one_of("start", "headers", "middle"), "start", "silence from there on, until the client leaves"),
 )
 

@@ -67,13 +67,18 @@ class Engine:
     def __init__(self, settings: Settings, ledger: Ledger):
         self.settings, self.ledger = settings, ledger
         self._serial = 0
+        self.figures = {name: Figures() for name in FORMATS}
         self.reset()
         self.configured(set())
 
     def reset(self) -> None:
-        """Forgets what happened: limits' use, counters, asks, uses of rules, the ledger's memory."""
+        """Forgets what happened: limits' use, counters, asks, uses of rules, the ledger's memory.
+
+        Asks under way stay counted as such.
+        """
         self.book = Book(self.settings.limits)
-        self.figures = {name: Figures() for name in FORMATS}
+        self.figures = {name: Figures(in_flight=f.in_flight, peak_in_flight=f.in_flight)
+                        for name, f in self.figures.items()}
         self._asks: dict[tuple[str, str, str], int] = {}
         self._rng = random.Random(self.settings.seed)
         for rule in self.settings.script:
@@ -235,8 +240,8 @@ class Engine:
         if reasoning is None:
             reasoning = self.settings.reasoning and most_specific(self.settings.reasoning, wire.name, ask.model) or 0
         version = effects.get("version", f"simulator-{ask.model}")
-        draft = Draft(text, None if version == "none" else version, tokens_in(ask.chars), tokens_in(len(text)), reasoning,
-                      refusal=refusal or "", ident=detail.ident, created=int(detail.now))
+        draft = Draft(text, None if version == "none" else version, tokens_in(ask.chars), tokens_in(len(text)),
+                      reasoning, refusal=refusal or "", ident=detail.ident, created=int(detail.now))
         if ask.max_tokens is not None and "huge" not in effects:
             _cut(draft, ask.max_tokens)
         if draft.reasoning_tokens:
@@ -270,7 +275,8 @@ class Engine:
             section, name = wire.usage_field
             body[section][name] = _RAW_USAGE
         record.update(status=200, error=None, input_tokens=draft.input_tokens,
-                      output_tokens=draft.output_tokens + draft.reasoning_tokens, reasoning_tokens=draft.reasoning_tokens)
+                      output_tokens=draft.output_tokens + draft.reasoning_tokens,
+                      reasoning_tokens=draft.reasoning_tokens)
         if self.settings.keep_text:
             record["answer"] = draft.text
         data = _encode(body)
@@ -280,7 +286,8 @@ class Engine:
         headers.update(wire.limit_headers(detail.gauges, detail.now))
         return self._shaped(Plan(200, headers, data, record=record), effects)
 
-    def _failure(self, wire: Format, fault: Fault, detail: Detail, record: dict | None, effects: dict | None = None) -> Plan:
+    def _failure(self, wire: Format, fault: Fault, detail: Detail, record: dict | None,
+                 effects: dict | None = None) -> Plan:
         headers = self._headers(wire, detail.ident)
         headers.update(wire.limit_headers(detail.gauges, detail.now))
         if fault.waits:
@@ -337,7 +344,7 @@ class Engine:
         if plan.verdict is not None:
             self.book.release(plan.verdict)
         figures = self.figures[record["provider"]]
-        figures.in_flight = max(0, figures.in_flight - 1)
+        figures.in_flight -= 1
         bought = delivered and record["status"] == 200
         if bought:
             figures.bought += 1

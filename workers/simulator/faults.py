@@ -39,8 +39,8 @@ class Fault:
 class Reject(Exception):
     """The request is refused before any answer: `fault` names the row, the rest details it.
 
-    `kind` instead of a name (missing, type, range, value, unsupported_parameter,
-    unsupported_value) lets the format choose its own row.
+    `kind` is json, missing, type, range or value, for which each format chooses its own
+    row, or the very name of a row.
     """
 
     def __init__(self, kind: str, message: str | None = None, param: str | None = None):

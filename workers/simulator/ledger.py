@@ -1,7 +1,7 @@
 """What was asked, answered and delivered: in memory, and as JSON lines in a file.
 
-A line is written with one write() at the end of its ask, so a killed simulator
-loses nothing it had delivered before.  `n` counts ended asks and is the order of
+A line is written with one write() as its ask ends, so that a kill can lose only
+what was delivered in that very instant.  `n` counts ended asks and is the order of
 the lines; `arrived` gives the order of arrival.
 """
 

@@ -44,7 +44,8 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", metavar="FILE", help="JSON file of settings")
     parser.add_argument("--ledger", metavar="FILE", help="append what was asked to FILE, a JSON object a line")
     parser.add_argument("--latency", action="append", default=[], metavar="[SCOPE=]SPEC",
-                        help="SECONDS, fixed:S, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA[:MAX]; scope PROVIDER[/MODEL-GLOB]")
+                        help="SECONDS, fixed:S, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA[:MAX]; "
+                        "scope: *, PROVIDER[/MODEL-GLOB]")
     parser.add_argument("--limit", action="append", default=[], metavar="SPEC",
                         help="PROVIDER[/MODEL-GLOB]:KIND[:UNIT]=LIMIT[/WINDOW_S][+BURST]; "
                         "kinds: sliding, fixed, bucket, concurrency")

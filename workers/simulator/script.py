@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from simulator.directives import DirectiveError, Group, parse_group
 
-_FORM = {"do", "match", "times", "chance"}
+_FORM = {"do", "match", "times", "chance", "used"}  # used is shown, and ignored when it comes back
 _MATCH = {"provider", "model", "turn", "contains"}
 
 

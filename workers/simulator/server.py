@@ -112,6 +112,9 @@ class Simulator:
     async def _body(self, request: BaseRequest) -> bytes | None:
         """The request's body; None when it is too long."""
         most = self.engine.settings.max_request_bytes
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:

@@ -141,7 +141,8 @@ def _limit(key: str, value: object) -> LimitSpec:
 
 
 def _check_limit(key: str, spec: LimitSpec) -> None:
-    for name, allowed in (("provider", tuple(FORMATS)), ("kind", KINDS), ("unit", UNITS), ("per", ("provider", "model"))):
+    choices = {"provider": tuple(FORMATS), "kind": KINDS, "unit": UNITS, "per": ("provider", "model")}
+    for name, allowed in choices.items():
         if getattr(spec, name) not in allowed:
             _fail(f"{key}.{name}", f"must be one of {', '.join(allowed)}")
     _integer(1, 1 << 50)(f"{key}.limit", spec.limit)

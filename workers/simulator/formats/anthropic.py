@@ -34,8 +34,7 @@ class Anthropic(Format):
     unknown_model, unknown_path, wrong_method = "not_found_error", "not_found_error", "method_not_allowed"
     too_large = "request_too_large"
     quota_fault, rate_fault = "billing_error", "rate_limit_error"
-    rejects = dict.fromkeys(("json", "missing", "type", "range", "value", "unsupported_parameter", "unsupported_value"),
-                            "invalid_request_error")
+    rejects = dict.fromkeys(("json", "missing", "type", "range", "value"), "invalid_request_error")
     refusals = ("refusal", "partial")
     finishes = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
     usage_field = ("usage", "output_tokens")
@@ -88,7 +87,7 @@ class Anthropic(Format):
             raise Reject("value", "messages: text content blocks must be non-empty")
         temperature = number(payload, "temperature", 0, 1)
         if temperature not in (None, 1) and any(fnmatchcase(model, glob) for glob in FIXED_TEMPERATURE):
-            raise Reject("unsupported_value", "temperature: this model takes only the default value 1")
+            raise Reject("value", "temperature: this model takes only the default value 1")
         number(payload, "top_p", 0, 1)
         system = payload.get("system")
         if system is not None:

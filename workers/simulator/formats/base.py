@@ -287,7 +287,8 @@ def chat_messages(payload: dict, roles: dict[str, str]) -> list[tuple[str, str]]
             raise Reject("type", f"Invalid type for '{where}': expected an object.", where)
         role = message.get("role")
         if not isinstance(role, str) or role not in roles:
-            raise Reject("value", f"Invalid value: {role!r}. Supported values are: {', '.join(roles)}.", f"{where}.role")
+            allowed = ", ".join(roles)
+            raise Reject("value", f"Invalid value: {role!r}. Supported values are: {allowed}.", f"{where}.role")
         found.append((roles[role], text_of(message.get("content"), f"{where}.content")))
     # Several system messages, wherever they stand, are read first.
     return sorted(found, key=lambda m: m[0] != "system")

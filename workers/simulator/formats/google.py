@@ -33,8 +33,7 @@ class Google(Format):
     unknown_model, unknown_path, wrong_method = "not_found", "not_found", "method_not_allowed"
     too_large = "payload_too_large"
     quota_fault, rate_fault = "per_day", "per_minute"
-    rejects = dict.fromkeys(("json", "missing", "type", "range", "value", "unsupported_parameter", "unsupported_value"),
-                            "invalid_argument")
+    rejects = dict.fromkeys(("json", "missing", "type", "range", "value"), "invalid_argument")
     refusals = ("prompt", "safety", "recitation", "blocklist", "prohibited_content", "spii", "other", "empty")
     finishes = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
     usage_field = ("usageMetadata", "candidatesTokenCount")
@@ -42,12 +41,13 @@ class Google(Format):
         _row("invalid_argument", 400, INVALID, "INVALID_ARGUMENT", "Request contains an invalid argument."),
         _row("api_key_invalid", 400, AUTH, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.",
              fields={"reason": "API_KEY_INVALID"}),
-        _row("failed_precondition", 400, INVALID, "FAILED_PRECONDITION", "User location is not supported for the API use."),
+        _row("failed_precondition", 400, INVALID, "FAILED_PRECONDITION",
+             "User location is not supported for the API use."),
         _row("unauthenticated", 401, AUTH, "UNAUTHENTICATED", "Request had invalid authentication credentials."),
         _row("payment_required", 402, QUOTA, "RESOURCE_EXHAUSTED", "The prepaid credit of this project is used up."),
         _row("permission_denied", 403, AUTH, "PERMISSION_DENIED", "The caller does not have permission."),
-        _row("unregistered_caller", 403, AUTH, "PERMISSION_DENIED", "Method doesn't allow unregistered callers (callers "
-             "without established identity). Please use API Key or other form of API consumer identity."),
+        _row("unregistered_caller", 403, AUTH, "PERMISSION_DENIED",
+             "Method doesn't allow unregistered callers. Please use API Key or other form of API consumer identity."),
         _row("not_found", 404, NOT_FOUND, "NOT_FOUND", "models/{model} is not found for API version v1beta."),
         _row("method_not_allowed", 405, INVALID, "INVALID_ARGUMENT", "Method not allowed."),
         _row("request_timeout", 408, SERVER, "DEADLINE_EXCEEDED", "The request took too long to arrive."),
@@ -66,9 +66,9 @@ class Google(Format):
              + METRIC + "requests, limit: 0, model: {model}", waits=True,
              fields={"metric": "requests", "quota": _PER_MINUTE, "value": "0"}),
         _row("internal", 500, SERVER, "INTERNAL", "An internal error has occurred."),
-        Fault("bad_gateway", 502, SERVER, "Bad gateway", {"status": "UNAVAILABLE"}, raw=gateway_page(502, "Bad Gateway")),
+        Fault("bad_gateway", 502, SERVER, "Bad gateway", raw=gateway_page(502, "Bad Gateway")),
         _row("unavailable", 503, SERVER, "UNAVAILABLE", "The model is overloaded. Please try again later."),
-        _row("deadline_exceeded", 504, SERVER, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete."),
+        _row("deadline_exceeded", 504, SERVER, "DEADLINE_EXCEEDED", "Deadline expired before completion."),
     )
 
     def target(self, path):
@@ -158,4 +158,5 @@ class Google(Format):
 
     def health(self, kind, models, balance):
         return {"models": [{"name": f"models/{m}", "version": "001", "displayName": m, "inputTokenLimit": 1048576,
-                            "outputTokenLimit": 8192, "supportedGenerationMethods": ["generateContent"]} for m in models]}
+                            "outputTokenLimit": 8192, "supportedGenerationMethods": ["generateContent"]}
+                           for m in models]}

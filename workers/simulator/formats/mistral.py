@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from simulator.faults import AUTH, INVALID, NOT_FOUND, QUOTA, RATE, SERVER, Fault, Reject, gateway_page
-from simulator.formats.base import Ask, Detail, Format, chat_messages, integer, message_of, need_model, number, whole_seconds
+from simulator.formats.base import (Ask, Detail, Format, chat_messages, integer, message_of, need_model, number,
+                                    whole_seconds)
 from simulator.formats.openai import ROLES, OpenAI, chat_completion, models_list
 
 UNITS = {"requests": "req", "tokens": "tokens"}
