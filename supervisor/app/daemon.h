@@ -1,11 +1,8 @@
 #ifndef APP_DAEMON_H
 #define APP_DAEMON_H
 
-/* The daemon: owns every part, starts them in order, stops them in reverse.
- *
- *   config -> control socket -> services (embedded Postgres, simulator, ...) -> store -> pool -> dispatcher
- *
- * The socket serves before the database is there: `status` says what is being waited for. */
+/* The daemon: owns every part. What runs is started and stopped by the supervision tree (app/tree.h). The
+ * socket serves before the database is there: `status` says what is being waited for. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +19,8 @@ struct pool;
 struct program;
 struct service;
 struct store;
+struct suptree;
+struct suptree_node;
 
 enum daemon_phase { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
 
@@ -38,6 +37,8 @@ struct daemon {
 	struct config *config;
 	struct models *models;
 	struct paths paths;
+	struct suptree *tree;
+	struct suptree_node *store_node, *pool_node;
 	struct store *store;
 	struct pool *pool;
 	struct dispatch *dispatch;

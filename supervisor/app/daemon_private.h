@@ -1,7 +1,7 @@
 #ifndef APP_DAEMON_PRIVATE_H
 #define APP_DAEMON_PRIVATE_H
 
-/* Making and running the daemon: for main.c. */
+/* Making and running the daemon: for main.c and tree.c. */
 
 #include "app/daemon.h"
 
@@ -24,5 +24,9 @@ void paths_free(struct paths *paths);
 
 /* Starts the parts; loop_run() then runs until all is stopped again. */
 void daemon_start(struct daemon *daemon);
+
+/* From the tree: all that can be up is up; all is down. */
+void daemon_is_up(void *daemon);
+void daemon_is_down(void *daemon);
 
 #endif

@@ -30,7 +30,7 @@ struct pool {
 	int rolling;	/* number of the worker being replaced in a rolling restart; 0 = none */
 	int rolling_last;
 	bool stopping;
-	bool stopped_told;
+	bool up_told, stopped_told;
 };
 
 /* A burst that takes half of the pool is one accident, not as many crash loops. */
@@ -65,6 +65,14 @@ static void tell_if_stopped(struct pool *pool)
 	pool->events.stopped(pool->events.arg);
 }
 
+static void tell_up(struct pool *pool)
+{
+	if (pool->up_told)
+		return;
+	pool->up_told = true;
+	pool->events.up(pool->events.arg);
+}
+
 static void escalate(struct pool *pool, const struct worker *worker)
 {
 	if (pool->degraded)
@@ -82,6 +90,7 @@ static void escalate(struct pool *pool, const struct worker *worker)
 			worker_park(other);
 	}
 	loop_timer_start(pool->canary_timer, CANARY_MS);
+	tell_up(pool);
 }
 
 static void recover(struct pool *pool)
@@ -129,6 +138,7 @@ static void on_serving(void *arg, struct worker *worker, bool serving)
 	pool->events.event(pool->events.arg, "info", "worker.ready", worker->name, NULL);
 	if (pool->rolling == worker->number)
 		roll_on(pool);
+	tell_up(pool);
 	pool->events.room(pool->events.arg);
 }
 
@@ -336,6 +346,7 @@ static int highest_number(const struct pool *pool)
 
 void pool_start(struct pool *pool)
 {
+	pool->stopping = pool->up_told = pool->stopped_told = false;
 	while (highest_number(pool) < pool->size)
 		add_worker(pool, highest_number(pool) + 1);
 	list_foreach (at, &pool->workers) {

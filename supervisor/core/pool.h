@@ -19,6 +19,8 @@ struct loop;
 struct pool;
 
 struct pool_events {
+	/* Once after each pool_start(): the first worker is ready, or the pool has given up for now. */
+	void (*up)(void *arg);
 	/* A worker has room now that had none (ready, or a probe left it). */
 	void (*room)(void *arg);
 	void (*turn)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);

@@ -29,6 +29,7 @@ struct service {
 	struct lineconn *ready_conn;
 	struct loop_timer *timer; /* of the state: readiness, KILL, or the restart */
 	int64_t started_ms, up_ms;
+	int64_t next_start_ms; /* while a restart timer is armed; else 0 */
 	int restarts;
 	bool signalled, failed, stop_asked;
 	char *last_error;
@@ -49,6 +50,7 @@ static void set_state(struct service *service, enum service_state state)
 	log_debug("service.state", "service=%s state=%s was=%s", service->name, service_state_name(state),
 		  service_state_name(service->state));
 	service->state = state;
+	service->next_start_ms = 0;
 	loop_timer_stop(service->timer);
 }
 
@@ -59,7 +61,7 @@ static void become_ready(struct service *service)
 	service->up_ms = loop_now_ms(service->loop);
 	log_info("service.ready", "service=%s pid=%d boot_ms=%lld", service->name, (int)service_pid(service),
 		 (long long)(service->up_ms - service->started_ms));
-	service->events.ready(service->events.arg, service);
+	service->events.up(service->events.arg, service);
 }
 
 static void on_ready_line(void *arg, char *line, size_t len)
@@ -76,10 +78,22 @@ static void on_ready_end(void *arg, enum lineconn_end end, int error)
 	(void)error;
 }
 
-static void stopped_for_good(struct service *service, enum service_state state)
+static void is_down(struct service *service)
 {
-	set_state(service, state);
-	service->events.stopped(service->events.arg, service);
+	set_state(service, SERVICE_DOWN);
+	service->events.down(service->events.arg, service);
+}
+
+static void end(struct service *service, bool parked)
+{
+	set_state(service, SERVICE_PARKED);
+	service->events.ended(service->events.arg, service, parked);
+}
+
+static void restart_after(struct service *service, int64_t delay_ms)
+{
+	service->next_start_ms = loop_now_ms(service->loop) + delay_ms;
+	loop_timer_start(service->timer, delay_ms);
 }
 
 /* A life, or a start, has ended: what next. */
@@ -93,27 +107,28 @@ static void decide(struct service *service, const struct restart_exit *exit)
 	};
 	struct restart_verdict verdict = restart_decide(&params, &service->slot, exit, clock_random());
 
-	set_state(service, SERVICE_DOWN);
 	service->up_ms = 0;
 	if (service->stop_asked) {
-		stopped_for_good(service, SERVICE_DOWN);
+		is_down(service);
 		return;
 	}
+	set_state(service, SERVICE_DOWN);
 	log_info("service.restart", "service=%s next=%s delay_ms=%lld failures=%u", service->name,
 		 restart_action_name(verdict.action), (long long)verdict.delay_ms, service->slot.failures);
 	switch (verdict.action) {
 	case RESTART_NOW:
 	case RESTART_AFTER:
 		service->restarts++;
-		loop_timer_start(service->timer, verdict.delay_ms);
+		if (service->events.failed(service->events.arg, service, verdict.counts, verdict.delay_ms))
+			restart_after(service, verdict.delay_ms);
 		break;
 	case RESTART_PARK:
 		log_error("service.parked", "service=%s reason=\"%s\"", service->name,
 			  service_last_error(service));
-		stopped_for_good(service, SERVICE_PARKED);
+		end(service, true);
 		break;
 	case RESTART_NEVER:
-		stopped_for_good(service, SERVICE_PARKED);
+		end(service, false);
 		break;
 	}
 }
@@ -215,7 +230,7 @@ void service_prepared(struct service *service, const char *error, bool broken)
 	if (service->state != SERVICE_PREPARING)
 		return;
 	if (service->stop_asked)
-		stopped_for_good(service, SERVICE_DOWN);
+		is_down(service);
 	else if (error)
 		fail_start(service, error, broken);
 	else
@@ -312,7 +327,7 @@ void service_stop(struct service *service)
 	switch (service->state) {
 	case SERVICE_DOWN:
 	case SERVICE_PARKED:
-		stopped_for_good(service, service->state);
+		is_down(service);
 		break;
 	case SERVICE_PREPARING:
 		break; /* service_prepared() will tell */
@@ -355,6 +370,11 @@ const char *service_last_error(const struct service *service)
 int64_t service_up_since_ms(const struct service *service)
 {
 	return service->up_ms;
+}
+
+int64_t service_next_start_ms(const struct service *service)
+{
+	return service->next_start_ms;
 }
 
 bool service_is_stopping(const struct service *service)

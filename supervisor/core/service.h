@@ -31,9 +31,16 @@ struct service_spec {
 };
 
 struct service_events {
-	void (*ready)(void *arg, struct service *service);
-	/* No process, and none will come: after service_stop(), or it ended for good. */
-	void (*stopped)(void *arg, struct service *service);
+	/* Ready: as its spec says. */
+	void (*up)(void *arg, struct service *service);
+	/* No process any more, as service_stop() asked. */
+	void (*down)(void *arg, struct service *service);
+	/* It ended and is not to live again by its own policy: done, or (`parked`) broken until somebody
+	 * mends it. */
+	void (*ended)(void *arg, struct service *service, bool parked);
+	/* A life or a start failed, and the policy wants another after delay_ms; `counts` in the window of
+	 * its group. True: it restarts by itself. False: it stays down until service_start(). */
+	bool (*failed)(void *arg, struct service *service, bool counts, int64_t delay_ms);
 	void (*event)(void *arg, const char *level, const char *kind, const char *subject, const char *data);
 	void *arg;
 };
@@ -67,6 +74,7 @@ pid_t service_pid(const struct service *service); /* 0 while there is none */
 int service_restarts(const struct service *service);
 const char *service_last_error(const struct service *service); /* one line; "" when none */
 int64_t service_up_since_ms(const struct service *service);    /* monotonic; 0 while not up */
+int64_t service_next_start_ms(const struct service *service);  /* monotonic; 0 = no restart is waited for */
 bool service_is_stopping(const struct service *service);
 
 #endif

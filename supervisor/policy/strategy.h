@@ -1,0 +1,22 @@
+#ifndef POLICY_STRATEGY_H
+#define POLICY_STRATEGY_H
+
+/* Which brothers a child's death takes along: the restart strategies of a group, as OTP's supervisor has
+ * them. Children are numbered in start order, from 0. */
+
+#include <stddef.h>
+
+enum strategy {
+	STRATEGY_ONE_FOR_ONE,  /* the child alone */
+	STRATEGY_ONE_FOR_ALL,  /* all of the group */
+	STRATEGY_REST_FOR_ONE, /* the child and those started after it */
+};
+
+/* First and last child to be started again; those between that still run are stopped first, in reverse.
+ * failed < count. */
+void strategy_span(enum strategy strategy, size_t count, size_t failed, size_t *ret_first, size_t *ret_last);
+
+/* "one_for_one", "one_for_all", "rest_for_one". */
+const char *strategy_name(enum strategy strategy);
+
+#endif
