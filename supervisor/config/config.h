@@ -9,7 +9,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_DEFAULT_PATH "/etc/proctor/proctor.ini"
+#ifndef PROCTOR_SYSCONFDIR
+#define PROCTOR_SYSCONFDIR "/etc"
+#endif
+
+#define CONFIG_DEFAULT_PATH PROCTOR_SYSCONFDIR "/proctor/proctor.ini"
 #define CONFIG_PROVIDERS    7 /* the six and `simulated`, in config_provider_names' order */
 
 /* Words of a value, quotes already taken away. */
