@@ -153,11 +153,24 @@ static struct probe *find_sendable(struct dispatch *dispatch, struct lane *lane,
 	return NULL;
 }
 
+/* A worker would take a broken turn for a broken supervisor, and end with all that it holds. */
+static void refuse_broken_turn(struct dispatch *dispatch, struct probe *probe)
+{
+	static const char message[] = "a worker gave an answer that is no JSON object";
+	AUTO(mem_free_str) char *error = msg_own_error("INVALID_RESPONSE", message);
+
+	finish_failed(dispatch, probe, error, "INVALID_RESPONSE", message);
+}
+
 static bool begin_conversation(struct dispatch *dispatch, struct lane *lane)
 {
 	struct worker *worker;
 	struct probe *probe = find_sendable(dispatch, lane, &worker);
 
+	if (probe && !probe_turns_are_json(probe)) {
+		refuse_broken_turn(dispatch, probe);
+		return true;
+	}
 	if (!probe || !gate_enter(lane->gate, now_ms(dispatch)))
 		return false;
 	lane_unlink(lane, probe);

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "io/jsontext.h"
 
 enum { DEATHS_BEFORE_ALONE = 2 };
 
@@ -95,6 +96,17 @@ void probe_put_turns(const struct probe *probe, struct buf *out)
 		buf_put(out, probe->turns[i].body, probe->turns[i].body_len);
 	}
 	buf_puts(out, "]");
+}
+
+bool probe_turns_are_json(const struct probe *probe)
+{
+	for (size_t i = 0; i < probe->turn_count; i++) {
+		AUTO(jsontext_free) struct jsontext *json = NULL;
+
+		if (jsontext_parse(probe->turns[i].body, probe->turns[i].body_len, &json) < 0)
+			return false;
+	}
+	return true;
 }
 
 bool probe_runs_alone(const struct probe *probe)

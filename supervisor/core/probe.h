@@ -64,6 +64,10 @@ void probe_add_turn(struct probe *probe, const char *body, size_t len, const cha
 /* Appends all turns, earlier and new, as one JSON array. */
 void probe_put_turns(const struct probe *probe, struct buf *out);
 
+/* Whether every turn got since the claim is a JSON object: workers are believed that until another one is to
+ * go on from there. */
+bool probe_turns_are_json(const struct probe *probe);
+
 /* A job held at this many deaths of workers runs alone next: only what happens then is its own doing. */
 bool probe_runs_alone(const struct probe *probe);
 
