@@ -1,0 +1,124 @@
+"""Fixtures of all integration tests: a Postgres server, a simulator, and daemons that tell their log on failure."""
+
+import os
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from harness.place import wait_until  # noqa: E402
+from harness.postgres import Postgres  # noqa: E402
+from harness.proctor import Daemon  # noqa: E402
+from harness.simulator import Simulator  # noqa: E402
+
+from fake_pool import FakePool  # noqa: E402
+
+LOG_LINES = 150
+# Every command opens and closes a connection, which says nothing about a failure.
+NOISE = (" control.open ", " control.close ")
+
+KEYS = {"OPENAI_API_KEY": "sk-test-openai", "ANTHROPIC_API_KEY": "sk-test-anthropic",
+        "GOOGLE_API_KEY": "test-google", "XAI_API_KEY": "xai-test", "DEEPSEEK_API_KEY": "sk-test-deepseek",
+        "MISTRAL_API_KEY": "test-mistral"}
+
+DEFINITION = {"name": "everyday", "preamble": "You are asked for advice.",
+              "followups": [{"label": "why", "prompt": "Why?"}, {"label": "sure", "prompt": "Are you sure?"}]}
+
+_shown = pytest.StashKey()
+
+
+def _find_daemons(item):
+    """Every daemon that a test's fixtures gave it, or that it made by make_daemon."""
+    found = list(item.stash.get(_shown, []))
+    found += [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Daemon)]
+    return list(dict.fromkeys(found))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.failed:
+        for number, daemon in enumerate(_find_daemons(item), 1):
+            lines = [line for line in daemon.log_lines() if not any(word in line for word in NOISE)]
+            report.sections.append((f"log of proctord {number}", "\n".join(lines[-LOG_LINES:])))
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A server for all tests: each daemon has a database of its own in it."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres):
+    """Name of a database that a daemon has worked on already: a copy of it spares the migrations."""
+    url = postgres.database()
+    with Daemon(ini={"database": {"url": url}}) as daemon:
+        wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the migrations")
+        daemon.stop()
+    return urlsplit(url).path.lstrip("/")
+
+
+@pytest.fixture(scope="session")
+def one_simulator():
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(one_simulator):
+    """The simulator, with nothing configured and nothing asked yet."""
+    one_simulator.post("/_sim/config", {"hold": False, "script": [], "latency": {}, "limits": []})
+    one_simulator.post("/_sim/reset", {})
+    return one_simulator
+
+
+@pytest.fixture
+def make_daemon(request, postgres, migrated):
+    """make_daemon(ini, start=True, **Daemon's) gives a daemon on a database of its own; it is ended behind the test.
+
+    `ini` may name another [database] url, such as embedded.
+    """
+    made = request.node.stash.setdefault(_shown, [])
+
+    def make(ini=None, start=True, **options):
+        ini = dict(ini or {})
+        ini.setdefault("database", {"url": postgres.database(migrated)})
+        daemon = Daemon(ini=ini, **options)
+        made.append(daemon)
+        return daemon.start() if start else daemon
+
+    yield make
+    for daemon in made:
+        daemon.remove()
+
+
+@pytest.fixture
+def start_run():
+    """start_run(daemon, prompts, models=["gpt-4"], followups=2, **run.start's) imports a definition; gives the run's id."""
+
+    def start(daemon, prompts, models=("gpt-4",), followups=2, **options):
+        definition = {**DEFINITION, "followups": DEFINITION["followups"][:followups]}
+        scenarios = [{"key": f"s{number}", "name": f"Scenario {number}", "prompt": prompt}
+                     for number, prompt in enumerate(prompts, 1)]
+        daemon.call("definition.import", **definition, scenarios=scenarios)
+        return daemon.call("run.start", definition=DEFINITION["name"], models=list(models), **options)["id"]
+
+    return start
+
+
+@pytest.fixture
+def make_fake():
+    """make_fake(life, …) gives a FakePool; its folder goes behind the test."""
+    made = []
+
+    def make(*lives):
+        made.append(FakePool(*lives))
+        return made[-1]
+
+    yield make
+    for fake in made:
+        fake.remove()
