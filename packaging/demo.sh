@@ -190,8 +190,6 @@ await_ready() {
 }
 
 tell_next() {
-	local ctl_words='proctorctl'
-
 	headline 'What to try next'
 	if [[ -n $keep ]]; then
 		say "  export PROCTOR_SOCKET=$PROCTOR_SOCKET PATH=$programs/bin:\$PATH"
@@ -199,15 +197,17 @@ tell_next() {
 		say '  make demo KEEP=1                        leaves all of this running, for:'
 	fi
 	cat <<-END
-		  $ctl_words status                      what everything is doing
-		  $ctl_words run show latest             progress, models, errors
-		  $ctl_words transcripts list latest     what was answered
-		  $ctl_words transcripts export latest --format csv --output turns.csv
-		  $ctl_words run start everyday-dilemmas --models gpt-4 --sample-percentage 10 --watch
-		  $ctl_words psql                        the tables, in SQL
-		  $ctl_words help                        everything else
+		  proctorctl status                       what everything is doing
+		  proctorctl run show latest              progress, models, errors
+		  proctorctl transcripts list latest      what was answered
+		  proctorctl transcripts export latest --format csv --output turns.csv
+		  proctorctl run start everyday-dilemmas --models gpt-4 --sample-percentage 10 --watch
+		  proctorctl psql                         the tables, in SQL
+		  proctorctl help                         everything else
 	END
-	[[ -n $keep ]] || say '  OPENAI_API_KEY=… make demo              the same with real answers of a provider'
+	if [[ -z $keep ]]; then
+		say '  OPENAI_API_KEY=… make demo              the same with real answers of a provider'
+	fi
 }
 
 main() {
@@ -234,8 +234,11 @@ main() {
 	ctl definition import conf/demo.yaml || fail "the import failed"
 
 	headline "Running it over six models"
-	run=$(ctl --json run start everyday-dilemmas --models "$models" | pick id) ||
+	# What it warns of, the simulated answers, has been said above.
+	run=$(ctl --json run start everyday-dilemmas --models "$models" 2>"$folder/start.err" | pick id) || {
+		cat "$folder/start.err" >&2
 		fail "the run could not be started"
+	}
 	ctl run watch "$run" || status=$?
 
 	headline 'One transcript, whole'
