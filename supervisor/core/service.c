@@ -206,7 +206,7 @@ static void spawn(struct service *service)
 		.env = service->spec.env,
 		.cwd = service->spec.cwd,
 		.death_signal = service->spec.death_signal,
-		.want_ready = service->spec.ready_ms == CONFIG_READY_FD,
+		.fd3 = service->spec.ready_ms == CONFIG_READY_FD ? CHILD_FD3_PIPE : CHILD_FD3_NONE,
 	};
 	AUTO(mem_free_str) char *who = mem_printf("service=%s", service->name);
 	struct child_fds fds;
@@ -222,7 +222,7 @@ static void spawn(struct service *service)
 	if (errtail_new(service->loop, fds.from_stderr, who, &service->tail) < 0)
 		abort(); /* as above */
 	set_state(service, SERVICE_STARTING);
-	watch_ready(service, fds.from_ready);
+	watch_ready(service, fds.fd3);
 }
 
 void service_prepared(struct service *service, const char *error, bool broken)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,15 +25,24 @@ enum { READY_FD = 3, EXEC_FAILED = 127 };
 struct child {
 	struct list link; /* in `children` */
 	struct loop *loop;
-	struct loop_fd *watch;
+	struct loop_fd *watch; /* NULL for one that had ended before it was adopted */
 	int pidfd;
-	int error_fd; /* read end of the exec error pipe */
+	int error_fd; /* read end of the exec error pipe; -1 when adopted */
 	pid_t pid;
+	struct child_exit late; /* of one that had ended before it was adopted */
 	void (*on_exit)(void *arg, const struct child_exit *exit); /* NULL once abandoned */
 	void *arg;
 };
 
+/* A process that we reaped and did not know: perhaps one that is about to be named to us. */
+struct stray {
+	pid_t pid;
+	struct child_exit exit;
+};
+
 static struct list children = LIST_INIT(children);
+static struct stray strays[64]; /* a ring: the newest are enough, a name follows within milliseconds */
+static size_t stray_next;
 static struct loop_signal *sigchld;
 
 static int pidfd_open_of(pid_t pid)
@@ -42,6 +52,7 @@ static int pidfd_open_of(pid_t pid)
 
 static void forget(struct child *child)
 {
+	loop_undefer(child->loop, child);
 	list_remove(&child->link);
 	loop_fd_free(&child->watch);
 	fd_close(&child->pidfd);
@@ -49,10 +60,19 @@ static void forget(struct child *child)
 	mem_free(&child);
 }
 
+static struct child_exit exit_of(const siginfo_t *info)
+{
+	return (struct child_exit){
+		.code = info->si_code == CLD_EXITED ? info->si_status : -1,
+		.signo = info->si_code == CLD_EXITED ? 0 : info->si_status,
+		.core = info->si_code == CLD_DUMPED,
+	};
+}
+
 /* Kills the group of an ended child while its id cannot be reused yet, then reaps it. */
 static void reap(struct child *child)
 {
-	struct child_exit exit = { .code = -1 };
+	struct child_exit exit;
 	siginfo_t info = { 0 };
 	int exec_error = 0;
 
@@ -60,12 +80,8 @@ static void reap(struct child *child)
 		return;
 	(void)kill(-child->pid, SIGKILL);
 	(void)waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
-	if (info.si_code == CLD_EXITED)
-		exit.code = info.si_status;
-	else
-		exit.signo = info.si_status;
-	exit.core = info.si_code == CLD_DUMPED;
-	if (read(child->error_fd, &exec_error, sizeof(exec_error)) == sizeof(exec_error))
+	exit = exit_of(&info);
+	if (child->error_fd >= 0 && read(child->error_fd, &exec_error, sizeof(exec_error)) == sizeof(exec_error))
 		exit.exec_error = exec_error;
 	if (child->on_exit)
 		child->on_exit(child->arg, &exit);
@@ -89,6 +105,17 @@ static struct child *find(pid_t pid)
 	return NULL;
 }
 
+static void reap_stray(pid_t pid)
+{
+	siginfo_t info = { 0 };
+
+	(void)kill(-pid, SIGKILL); /* its group, if it leads one */
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+		return;
+	strays[stray_next] = (struct stray){ .pid = pid, .exit = exit_of(&info) };
+	stray_next = (stray_next + 1) % ARRAY_LEN(strays);
+}
+
 /* Reaps what we adopted. Our own children have their pidfd, but one that is seen first here is taken at once:
  * else it would hide the adopted ones behind it. */
 static void on_sigchld(void *arg, int signo)
@@ -105,7 +132,7 @@ static void on_sigchld(void *arg, int signo)
 		if (child)
 			reap(child);
 		else
-			(void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
+			reap_stray(info.si_pid);
 	}
 }
 
@@ -123,7 +150,7 @@ void child_fini(void)
 	list_foreach_safe (at, &children) {
 		struct child *child = list_entry(at, struct child, link);
 
-		(void)kill(-child->pid, SIGKILL);
+		child_signal_group(child, SIGKILL);
 		forget(child);
 	}
 }
@@ -186,11 +213,24 @@ static void pipes_close(struct pipes *p)
 	pipe_close(p->error);
 }
 
+static int open_fd3(enum child_fd3 kind, int ends[2])
+{
+	switch (kind) {
+	case CHILD_FD3_PIPE:
+		return pipe2(ends, O_CLOEXEC);
+	case CHILD_FD3_CHANNEL:
+		return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+	case CHILD_FD3_NONE:
+		break;
+	}
+	return 0;
+}
+
 static int pipes_open(const struct child_spec *spec, struct pipes *p)
 {
 	if ((spec->want_stdin && pipe2(p->in, O_CLOEXEC) < 0) ||
 	    (spec->want_stdout && pipe2(p->out, O_CLOEXEC) < 0) || pipe2(p->err, O_CLOEXEC) < 0 ||
-	    (spec->want_ready && pipe2(p->ready, O_CLOEXEC) < 0) ||
+	    open_fd3(spec->fd3, p->ready) < 0 ||
 	    pipe2(p->error, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	return 0;
@@ -214,7 +254,7 @@ static void become(const struct child_spec *spec, const char *program, struct pi
 
 	/* First out of the way of the numbers that the child is to find. */
 	error_fd = fcntl(p->error[1], F_DUPFD_CLOEXEC, 10);
-	if (spec->want_ready) {
+	if (spec->fd3 != CHILD_FD3_NONE) {
 		int high = fcntl(p->ready[1], F_DUPFD_CLOEXEC, 10);
 
 		p->ready[1] = high;
@@ -228,10 +268,10 @@ static void become(const struct child_spec *spec, const char *program, struct pi
 	    dup2(spec->want_stdout ? p->out[1] : p->err[1], STDOUT_FILENO) < 0 ||
 	    dup2(p->err[1], STDERR_FILENO) < 0)
 		goto failed;
-	if (spec->want_ready && dup2(p->ready[1], READY_FD) < 0)
+	if (spec->fd3 != CHILD_FD3_NONE && dup2(p->ready[1], READY_FD) < 0)
 		goto failed;
 	/* What others opened without O_CLOEXEC: a sibling's write end kept open would hide its EOF. */
-	(void)close_range(spec->want_ready ? READY_FD + 1 : READY_FD, ~0u, CLOSE_RANGE_CLOEXEC);
+	(void)close_range(spec->fd3 != CHILD_FD3_NONE ? READY_FD + 1 : READY_FD, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (spec->cwd && chdir(spec->cwd) < 0)
 		goto failed;
 	(void)execve(program, (char *const *)(uintptr_t)spec->argv, (char *const *)(uintptr_t)spec->env);
@@ -239,6 +279,19 @@ failed:
 	error = errno;
 	(void)!write(p->error[1], &error, sizeof(error));
 	_exit(EXEC_FAILED);
+}
+
+static struct child *enlist(struct loop *loop, pid_t pid, void (*on_exit)(void *, const struct child_exit *), void *arg)
+{
+	struct child *child = mem_alloc(sizeof(*child));
+
+	child->loop = loop;
+	child->pid = pid;
+	child->pidfd = child->error_fd = -1;
+	child->on_exit = on_exit;
+	child->arg = arg;
+	list_push_back(&children, &child->link);
+	return child;
 }
 
 int child_spawn(struct loop *loop, const struct child_spec *spec,
@@ -281,22 +334,69 @@ int child_spawn(struct loop *loop, const struct child_spec *spec,
 		pipes_close(&p);
 		return r;
 	}
-	child = mem_alloc(sizeof(*child));
-	child->loop = loop;
-	child->pid = pid;
+	child = enlist(loop, pid, on_exit, arg);
 	child->pidfd = pidfd;
 	child->error_fd = fd_take(&p.error[0]);
-	child->on_exit = on_exit;
-	child->arg = arg;
-	list_push_back(&children, &child->link);
 	loop_fd_new(loop, pidfd, LOOP_READ, on_pidfd, child, &child->watch);
 	ret_fds->to_stdin = fd_take(&p.in[1]);
 	ret_fds->from_stdout = fd_take(&p.out[0]);
 	ret_fds->from_stderr = fd_take(&p.err[0]);
-	ret_fds->from_ready = fd_take(&p.ready[0]);
+	ret_fds->fd3 = fd_take(&p.ready[0]);
 	pipes_close(&p);
 	*ret = child;
 	return 0;
+}
+
+static void tell_late(void *arg)
+{
+	struct child *child = arg;
+
+	if (child->on_exit)
+		child->on_exit(child->arg, &child->late);
+	forget(child);
+}
+
+int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const struct child_exit *exit), void *arg,
+		struct child **ret)
+{
+	struct child *child;
+	int pidfd;
+
+	for (size_t i = 0; i < ARRAY_LEN(strays); i++) {
+		if (strays[i].pid != pid)
+			continue;
+		child = enlist(loop, pid, on_exit, arg);
+		child->pid = 0; /* not to be signalled: the number may be another's by now */
+		child->late = strays[i].exit;
+		strays[i].pid = 0;
+		loop_defer(loop, tell_late, child);
+		*ret = child;
+		return 0;
+	}
+	pidfd = pidfd_open_of(pid);
+	if (pidfd < 0)
+		return -errno;
+	child = enlist(loop, pid, on_exit, arg);
+	child->pidfd = pidfd;
+	loop_fd_new(loop, pidfd, LOOP_READ, on_pidfd, child, &child->watch);
+	*ret = child;
+	return 0;
+}
+
+int child_pipes(struct child_fds *ret_near, int ret_far[3])
+{
+	const struct child_spec spec = { .want_stdin = true, .want_stdout = true };
+	struct pipes p = { { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 } };
+	int r = pipes_open(&spec, &p);
+
+	if (r == 0) {
+		*ret_near = (struct child_fds){ fd_take(&p.in[1]), fd_take(&p.out[0]), fd_take(&p.err[0]), -1 };
+		ret_far[0] = fd_take(&p.in[0]);
+		ret_far[1] = fd_take(&p.out[1]);
+		ret_far[2] = fd_take(&p.err[1]);
+	}
+	pipes_close(&p);
+	return r;
 }
 
 pid_t child_pid(const struct child *child)
@@ -306,13 +406,14 @@ pid_t child_pid(const struct child *child)
 
 void child_signal(struct child *child, int signo)
 {
-	(void)kill(child->pid, signo);
+	if (child->pid)
+		(void)kill(child->pid, signo);
 }
 
 void child_signal_group(struct child *child, int signo)
 {
 	/* The group is not there yet when the child has not come to setpgid() and neither have we. */
-	if (kill(-child->pid, signo) < 0)
+	if (child->pid && kill(-child->pid, signo) < 0)
 		(void)kill(child->pid, signo);
 }
 

@@ -15,6 +15,12 @@
 struct child;
 struct loop;
 
+enum child_fd3 {
+	CHILD_FD3_NONE,
+	CHILD_FD3_PIPE,    /* the write end of a pipe: readiness */
+	CHILD_FD3_CHANNEL, /* one end of a SOCK_SEQPACKET pair: messages both ways, with descriptors */
+};
+
 struct child_spec {
 	const char *const *argv; /* NULL-terminated; argv[0] with a slash, or looked up in PATH of `env` */
 	const char *const *env;	 /* the whole environment, NULL-terminated */
@@ -22,12 +28,12 @@ struct child_spec {
 	int death_signal;	 /* sent by the kernel when we die; 0 = none */
 	bool want_stdin;	 /* a pipe; else /dev/null */
 	bool want_stdout;	 /* a pipe; else stdout goes where stderr goes */
-	bool want_ready;	 /* a pipe whose write end the child finds as fd 3 */
+	enum child_fd3 fd3;	 /* what the child finds as fd 3 */
 };
 
 /* Our ends; -1 where none was wanted. The caller owns them. stderr is always a pipe. */
 struct child_fds {
-	int to_stdin, from_stdout, from_stderr, from_ready;
+	int to_stdin, from_stdout, from_stderr, fd3;
 };
 
 struct child_exit {
@@ -47,6 +53,15 @@ void child_fini(void);
 int child_spawn(struct loop *loop, const struct child_spec *spec,
 		void (*on_exit)(void *arg, const struct child_exit *exit), void *arg, struct child **ret,
 		struct child_fds *ret_fds) __attribute__((warn_unused_result));
+
+/* Watches a process that another child of ours forked and left to us, the subreaper, as if we had spawned it. It leads
+ * its process group by then. It may have ended already: then on_exit comes in this or the next turn. -ESRCH when
+ * there is no such process and never was one that we reaped. */
+int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const struct child_exit *exit), void *arg,
+		struct child **ret) __attribute__((warn_unused_result));
+
+/* The pipes of a process that somebody else is to start: *ret_far is for it, *ret_near for us. */
+int child_pipes(struct child_fds *ret_near, int ret_far[3]) __attribute__((warn_unused_result));
 
 pid_t child_pid(const struct child *child);
 
