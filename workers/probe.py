@@ -3,6 +3,7 @@
 
 usage: probe.py            one conversation: a JSON document on stdin, its transcript on stdout
        probe.py --serve    many conversations for a supervisor, protocol 1 (PROTOCOL.md)
+       probe.py --forkserver    forks workers that serve, for a supervisor on descriptor 3
        probe.py --help     this text
        probe.py --version
 
@@ -48,12 +49,26 @@ def open_engine(settings):
 
 def serve():
     """Serves the protocol; returns the exit code."""
+    return serve_prepared(None)
+
+
+def prepare():
+    """(settings, engine): all that a worker needs, imported and read. Raises ConfigError and ImportError."""
+    from proctor import config
+    settings = config.Settings(os.environ)
+    import faulthandler  # noqa: F401  (here for a fork to find)
+    from proctor.serve import Worker  # noqa: F401
+    return settings, open_engine(settings)
+
+
+def serve_prepared(prepared):
+    """Serves the protocol with what `prepare` gave, or, given None, says hello before it prepares itself."""
     # A Ctrl-C at a terminal reaches the whole process group; the supervisor decides when we end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     fd_in, fd_out = stdio.claim()
     from proctor import config, log, sanitize, wire
     try:
-        settings = config.Settings(os.environ)
+        settings = prepared[0] if prepared else config.Settings(os.environ)
     except config.ConfigError as fault:
         log.error("worker.config", reason=str(fault))
         return EXIT_CONFIG
@@ -63,16 +78,34 @@ def serve():
     stdio.write_all(fd_out, sanitize.encode(hello).encode() + b"\n")
     import faulthandler
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    prepared = prepared or try_to_prepare()
+    if prepared is None:
+        return EXIT_CONFIG
+    from proctor.serve import Worker
+    return Worker(settings, prepared[1], fd_in, wire.Outbox(fd_out)).run()
+
+
+def try_to_prepare():
+    """What `prepare` gives, or None with the reason in the log."""
+    from proctor import config, log
     try:
-        from proctor.serve import Worker
-        engine = open_engine(settings)
+        return prepare()
     except config.ConfigError as fault:
         log.error("worker.config", reason=str(fault))
-        return EXIT_CONFIG
     except ImportError as fault:
         log.error("worker.package", reason=missing_package(fault))
+    return None
+
+
+def serve_forks():
+    """Prepares once, then forks workers as told; returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepared = try_to_prepare()
+    if prepared is None:
         return EXIT_CONFIG
-    return Worker(settings, engine, fd_in, wire.Outbox(fd_out)).run()
+    from proctor import wire  # noqa: F401  (here for a fork to find)
+    from proctor.forkserver import ForkServer
+    return ForkServer(lambda: serve_prepared(prepared)).run()
 
 
 def one_shot():
@@ -110,6 +143,8 @@ def main(arguments):
         return EXIT_CONFIG
     if arguments == ["--serve"]:
         return serve()
+    if arguments == ["--forkserver"]:
+        return serve_forks()
     if not arguments:
         return one_shot()
     if arguments == ["--help"] or arguments == ["-h"]:

@@ -21,7 +21,7 @@ struct words {
 };
 
 struct program {
-	struct words worker_argv, worker_env, health_argv, plain_env;
+	struct words worker_argv, fork_argv, worker_env, health_argv, plain_env;
 	struct words *service_argv, *service_env;
 	size_t services;
 	char *database_url;
@@ -166,6 +166,9 @@ static void build_worker(struct program *program, const struct config *config, c
 		words_add(&program->worker_argv, mem_strdup(PYTHON));
 		words_add(&program->worker_argv, mem_printf("%s/workers/probe.py", paths->home));
 		words_add(&program->worker_argv, mem_strdup("--serve"));
+		words_add(&program->fork_argv, mem_strdup(PYTHON));
+		words_add(&program->fork_argv, mem_printf("%s/workers/probe.py", paths->home));
+		words_add(&program->fork_argv, mem_strdup("--forkserver"));
 	}
 	words_add(&program->health_argv, mem_strdup(PYTHON));
 	words_add(&program->health_argv, mem_printf("%s/workers/health_check.py", paths->home));
@@ -235,6 +238,7 @@ void program_free(struct program **program)
 	if (!dead)
 		return;
 	words_free(&dead->worker_argv);
+	words_free(&dead->fork_argv);
 	words_free(&dead->worker_env);
 	words_free(&dead->health_argv);
 	words_free(&dead->plain_env);
@@ -258,6 +262,11 @@ static const char *const *list_of(const struct words *words)
 const char *const *program_worker_argv(const struct program *program)
 {
 	return list_of(&program->worker_argv);
+}
+
+const char *const *program_fork_argv(const struct program *program)
+{
+	return (const char *const *)program->fork_argv.at;
 }
 
 const char *const *program_worker_env(const struct program *program)

@@ -21,6 +21,8 @@ void program_free(struct program **program);
 
 /* NULL-terminated, valid as long as the program. */
 const char *const *program_worker_argv(const struct program *program);
+/* Of the pool's prepared parent; NULL when the ini names a command of its own. */
+const char *const *program_fork_argv(const struct program *program);
 const char *const *program_worker_env(const struct program *program);
 const char *const *program_health_argv(const struct program *program);
 const char *const *program_service_argv(const struct program *program, size_t index);

@@ -93,8 +93,8 @@ static void apply(struct daemon *daemon, struct fresh *fresh)
 	/* Limits were checked when the file was read. */
 	if (dispatch_configure(daemon->dispatch, config, fresh->models) < 0)
 		log_error("config.limits", "reason=\"a limit is out of range; the old one stays\"");
-	pool_configure(daemon->pool, &config->pools[0], &config->root);
-	pool_set_program(daemon->pool, program_worker_argv(fresh->program),
+	pool_configure(daemon->pool, &config->pools[0], config_root(config));
+	pool_set_program(daemon->pool, program_worker_argv(fresh->program), program_fork_argv(fresh->program),
 			 program_worker_env(fresh->program));
 	healthcheck_set_program(daemon->health, program_health_argv(fresh->program),
 				program_worker_env(fresh->program), config->pools[0].health_interval_ms);

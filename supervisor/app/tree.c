@@ -270,7 +270,7 @@ static int make_pool(struct daemon *daemon, char **ret_error)
 		.stopped = on_pool_stopped,
 		.arg = daemon,
 	};
-	int r = pool_new(daemon->loop, &daemon->config->pools[0], &daemon->config->root, &events,
+	int r = pool_new(daemon->loop, &daemon->config->pools[0], config_root(daemon->config), &events,
 			 &daemon->pool);
 
 	if (r < 0) {
@@ -278,7 +278,7 @@ static int make_pool(struct daemon *daemon, char **ret_error)
 		return r;
 	}
 	pool_set_program(daemon->pool, program_worker_argv(daemon->program),
-			 program_worker_env(daemon->program));
+			 program_fork_argv(daemon->program), program_worker_env(daemon->program));
 	return 0;
 }
 
@@ -332,7 +332,7 @@ static void plant(struct daemon *daemon)
 
 int tree_build(struct daemon *daemon, const char *state_id, char **ret_error)
 {
-	const struct config_group *config = &daemon->config->root;
+	const struct config_group *config = config_root(daemon->config);
 	const struct suptree_group root = {
 		.name = config->name,
 		.strategy = (enum strategy)config->strategy,

@@ -10,18 +10,25 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "core/crash.h"
+#include "core/forkserver.h"
 #include "io/loop.h"
 #include "policy/health.h"
 #include "policy/intensity.h"
 
-enum { CANARY_MS = 5 * 60 * 1000 };
+enum {
+	CANARY_MS = 5 * 60 * 1000,
+	FORKSERVER_MS = 5000, /* how long the first start waits for the prepared parent */
+};
 
 struct pool {
 	struct loop *loop;
 	const struct config_pool *config;
 	const struct config_group *group;
 	struct pool_events events;
-	const char *const *argv, *const *env;
+	const char *const *argv, *const *fork_argv, *const *env;
+	struct forkserver *forkserver;
+	struct loop_timer *forkserver_timer;
+	bool start_due; /* the workers start when the prepared parent is there, or will not come */
 	struct list workers;
 	int size; /* wanted */
 	struct intensity *window;
@@ -280,7 +287,40 @@ static void add_worker(struct pool *pool, int number)
 
 	worker_new(pool->loop, pool->config, number, &events, &worker);
 	worker_set_program(worker, pool->argv, pool->env);
+	worker_set_forkserver(worker, pool->forkserver);
 	list_push_back(&pool->workers, &worker->link);
+}
+
+static int highest_number(const struct pool *pool)
+{
+	int highest = 0;
+
+	list_foreach (at, &pool->workers) {
+		int number = list_entry(at, struct worker, link)->number;
+
+		if (number > highest)
+			highest = number;
+	}
+	return highest;
+}
+
+static void start_workers(void *arg)
+{
+	struct pool *pool = arg;
+
+	loop_timer_stop(pool->forkserver_timer);
+	if (!pool->start_due)
+		return;
+	pool->start_due = false;
+	list_foreach (at, &pool->workers) {
+		worker_start(list_entry(at, struct worker, link));
+	}
+}
+
+static void on_forkserver(void *arg, bool ready)
+{
+	(void)ready;
+	start_workers(arg);
 }
 
 int pool_new(struct loop *loop, const struct config_pool *config, const struct config_group *group,
@@ -301,6 +341,8 @@ int pool_new(struct loop *loop, const struct config_pool *config, const struct c
 		return r;
 	}
 	loop_timer_new(loop, on_canary, pool, &pool->canary_timer);
+	loop_timer_new(loop, start_workers, pool, &pool->forkserver_timer);
+	forkserver_new(loop, config->name, on_forkserver, pool, &pool->forkserver);
 	*ret = pool;
 	return 0;
 }
@@ -316,32 +358,24 @@ void pool_free(struct pool **pool)
 
 		worker_free(&worker);
 	}
+	forkserver_free(&dead->forkserver);
 	intensity_free(&dead->window);
+	loop_timer_free(&dead->forkserver_timer);
 	loop_timer_free(&dead->canary_timer);
 	free(dead->degraded);
 	mem_free(pool);
 }
 
-void pool_set_program(struct pool *pool, const char *const *argv, const char *const *env)
+void pool_set_program(struct pool *pool, const char *const *argv, const char *const *fork_argv,
+		      const char *const *env)
 {
 	pool->argv = argv;
+	pool->fork_argv = fork_argv;
 	pool->env = env;
+	forkserver_set_program(pool->forkserver, fork_argv, env);
 	list_foreach (at, &pool->workers) {
 		worker_set_program(list_entry(at, struct worker, link), argv, env);
 	}
-}
-
-static int highest_number(const struct pool *pool)
-{
-	int highest = 0;
-
-	list_foreach (at, &pool->workers) {
-		int number = list_entry(at, struct worker, link)->number;
-
-		if (number > highest)
-			highest = number;
-	}
-	return highest;
 }
 
 void pool_start(struct pool *pool)
@@ -349,9 +383,13 @@ void pool_start(struct pool *pool)
 	pool->stopping = pool->up_told = pool->stopped_told = false;
 	while (highest_number(pool) < pool->size)
 		add_worker(pool, highest_number(pool) + 1);
-	list_foreach (at, &pool->workers) {
-		worker_start(list_entry(at, struct worker, link));
+	pool->start_due = true;
+	if (!pool->fork_argv) {
+		start_workers(pool);
+		return;
 	}
+	loop_timer_start(pool->forkserver_timer, FORKSERVER_MS);
+	forkserver_start(pool->forkserver);
 }
 
 void pool_stop(struct pool *pool, int64_t grace_ms)
@@ -359,7 +397,10 @@ void pool_stop(struct pool *pool, int64_t grace_ms)
 	bool again = pool->stopping;
 
 	pool->stopping = true;
+	pool->start_due = false;
 	pool->rolling = 0;
+	forkserver_stop(pool->forkserver);
+	loop_timer_stop(pool->forkserver_timer);
 	loop_timer_stop(pool->canary_timer);
 	list_foreach_safe (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
@@ -551,6 +592,11 @@ int pool_size(const struct pool *pool)
 int pool_restarts_in_window(struct pool *pool)
 {
 	return intensity_count(pool->window, loop_now_ms(pool->loop));
+}
+
+pid_t pool_forkserver_pid(const struct pool *pool)
+{
+	return forkserver_pid(pool->forkserver);
 }
 
 const char *pool_degraded(const struct pool *pool)

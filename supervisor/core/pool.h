@@ -35,12 +35,15 @@ struct pool_events {
 	void *arg;
 };
 
-/* `argv` and `env` (both NULL-terminated, borrowed until pool_set_program) start a worker. */
+/* Needs pool_set_program() before pool_start(). What that is given is NULL-terminated and borrowed until the
+ * next. */
 int pool_new(struct loop *loop, const struct config_pool *config, const struct config_group *group,
 	     const struct pool_events *events, struct pool **ret) __attribute__((warn_unused_result));
 void pool_free(struct pool **pool);
 
-void pool_set_program(struct pool *pool, const char *const *argv, const char *const *env);
+/* `fork_argv`: of the prepared parent that workers are forked from; NULL = they start by exec. */
+void pool_set_program(struct pool *pool, const char *const *argv, const char *const *fork_argv,
+		      const char *const *env);
 
 void pool_start(struct pool *pool);
 
@@ -73,6 +76,8 @@ int pool_held(const struct pool *pool);
 int pool_serving(const struct pool *pool);
 int pool_size(const struct pool *pool);
 int pool_restarts_in_window(struct pool *pool);
+
+pid_t pool_forkserver_pid(const struct pool *pool); /* 0 while there is none */
 
 /* Degraded: why, one line; NULL when not. */
 const char *pool_degraded(const struct pool *pool);

@@ -9,10 +9,12 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/config.h"
+#include "core/forkserver.h"
 #include "core/lane.h"
 #include "core/probe.h"
 #include "io/child.h"
@@ -39,7 +41,9 @@ struct worker_own {
 	struct worker_events events;
 	const char *const *argv, *const *env;
 
-	struct child *child; /* NULL once reaped */
+	struct forkserver *forkserver; /* the pool's; NULL = workers start by exec */
+	bool forking;		       /* it was asked for this life, and has not named the process yet */
+	struct child *child;	       /* NULL once reaped */
 	struct lineconn *conn;
 	struct errtail *tail;
 	struct loop_timer *deadline; /* of the state */
@@ -519,7 +523,48 @@ static void on_child_exit(void *arg, const struct child_exit *exit)
 	finish_life(worker, exit, WE_EXIT);
 }
 
-static void spawn(struct worker *worker)
+static void terminate(struct worker *worker)
+{
+	struct worker_own *own = worker->own;
+
+	if (own->conn)
+		lineconn_close_write(own->conn);
+	if (!own->child)
+		return;
+	own->signalled = true;
+	child_signal(own->child, SIGTERM);
+	child_signal_group(own->child, SIGCONT); /* a stopped process hears nothing else but KILL */
+}
+
+static void kill_group(struct worker *worker)
+{
+	if (!worker->own->child)
+		return;
+	worker->own->signalled = true;
+	child_signal_group(worker->own->child, SIGKILL);
+}
+
+/* Takes the near ends of a life's pipes. */
+static void attach(struct worker *worker, const struct child_fds *fds)
+{
+	struct worker_own *own = worker->own;
+	const struct lineconn_options options = {
+		.read_fd = fds->from_stdout,
+		.write_fd = fds->to_stdin,
+		.max_line = MSG_MAX_LINE,
+		.max_queued = QUEUED_BYTES,
+		.on_line = on_line,
+		.on_end = on_conn_end,
+		.arg = worker,
+	};
+	AUTO(mem_free_str) char *who = mem_printf("worker=%s", worker->name);
+
+	if (lineconn_new(own->loop, &options, &own->conn) < 0 ||
+	    errtail_new(own->loop, fds->from_stderr, who, &own->tail) < 0)
+		abort(); /* descriptors that were just made cannot refuse O_NONBLOCK */
+}
+
+static void spawn_by_exec(struct worker *worker)
 {
 	struct worker_own *own = worker->own;
 	const struct child_spec spec = {
@@ -529,24 +574,10 @@ static void spawn(struct worker *worker)
 		.want_stdin = true,
 		.want_stdout = true,
 	};
-	struct lineconn_options options = {
-		.max_line = MSG_MAX_LINE,
-		.max_queued = QUEUED_BYTES,
-		.on_line = on_line,
-		.on_end = on_conn_end,
-		.arg = worker,
-	};
 	struct child_exit never = { .code = 127 };
-	AUTO(mem_free_str) char *who = mem_printf("worker=%s", worker->name);
 	struct child_fds fds;
-	int r;
+	int r = child_spawn(own->loop, &spec, on_child_exit, worker, &own->child, &fds);
 
-	own->planned = own->faulty = own->signalled = own->proven = own->overdue = false;
-	own->fault[0] = '\0';
-	if (worker->last_death)
-		worker->restarts++;
-	worker->started_ms = loop_now_ms(own->loop);
-	r = child_spawn(own->loop, &spec, on_child_exit, worker, &own->child, &fds);
 	if (r < 0) {
 		(void)snprintf(own->fault, sizeof(own->fault), "%s cannot be started: %s", own->argv[0],
 			       strerror(-r));
@@ -554,12 +585,71 @@ static void spawn(struct worker *worker)
 		finish_life(worker, &never, WE_SPAWN_FAILED);
 		return;
 	}
-	options.read_fd = fds.from_stdout;
-	options.write_fd = fds.to_stdin;
-	if (lineconn_new(own->loop, &options, &own->conn) < 0 ||
-	    errtail_new(own->loop, fds.from_stderr, who, &own->tail) < 0)
-		abort(); /* descriptors that were just made cannot refuse O_NONBLOCK */
-	log_debug("worker.start", "worker=%s pid=%d", worker->name, (int)child_pid(own->child));
+	attach(worker, &fds);
+	log_debug("worker.start", "worker=%s pid=%d by=exec", worker->name, (int)child_pid(own->child));
+}
+
+/* What was decided about a life before its process had a name. */
+static void catch_up(struct worker *worker)
+{
+	if (worker->state == W_STOPPING)
+		terminate(worker);
+	else if (worker->state == W_KILLING)
+		kill_group(worker);
+}
+
+static void on_forked(void *arg, pid_t pid)
+{
+	struct worker *worker = arg;
+	struct worker_own *own = worker->own;
+	const struct child_exit never = { .code = 0 };
+
+	own->forking = false;
+	if (pid > 0 && child_adopt(own->loop, pid, on_child_exit, worker, &own->child) == 0) {
+		log_debug("worker.start", "worker=%s pid=%d by=fork", worker->name, (int)pid);
+		catch_up(worker);
+		return;
+	}
+	end_process(worker);
+	if (worker->state == W_STARTING)
+		spawn_by_exec(worker);
+	else
+		finish_life(worker, &never, WE_EXIT);
+}
+
+static bool spawn_by_fork(struct worker *worker)
+{
+	struct worker_own *own = worker->own;
+	struct child_fds near;
+	int far[3], r;
+
+	if (!own->forkserver || !forkserver_is_ready(own->forkserver) || child_pipes(&near, far) < 0)
+		return false;
+	r = forkserver_fork(own->forkserver, far, on_forked, worker);
+	for (size_t i = 0; i < ARRAY_LEN(far); i++)
+		fd_close(&far[i]);
+	if (r < 0) {
+		fd_close(&near.to_stdin);
+		fd_close(&near.from_stdout);
+		fd_close(&near.from_stderr);
+		return false;
+	}
+	own->forking = true;
+	attach(worker, &near);
+	return true;
+}
+
+static void spawn(struct worker *worker)
+{
+	struct worker_own *own = worker->own;
+
+	own->planned = own->faulty = own->signalled = own->proven = own->overdue = false;
+	own->fault[0] = '\0';
+	if (worker->last_death)
+		worker->restarts++;
+	worker->started_ms = loop_now_ms(own->loop);
+	if (!spawn_by_fork(worker))
+		spawn_by_exec(worker);
 }
 
 static void on_deadline(void *arg)
@@ -611,19 +701,6 @@ static void on_became_ready(struct worker *worker)
 	worker->own->events.serving(worker->own->events.arg, worker, true);
 }
 
-static void terminate(struct worker *worker)
-{
-	struct worker_own *own = worker->own;
-
-	if (own->conn)
-		lineconn_close_write(own->conn);
-	if (!own->child)
-		return;
-	own->signalled = true;
-	child_signal(own->child, SIGTERM);
-	child_signal_group(own->child, SIGCONT); /* a stopped process hears nothing else but KILL */
-}
-
 static void ask_shutdown(struct worker *worker)
 {
 	msg_put_shutdown(&worker->own->scratch, worker->own->drain_ms);
@@ -650,10 +727,8 @@ static void act(struct worker *worker, unsigned actions)
 		child_signal(own->child, SIGUSR1);
 	if (actions & WA_TERM)
 		terminate(worker);
-	if ((actions & WA_KILL) && own->child) {
-		own->signalled = true;
-		child_signal_group(own->child, SIGKILL);
-	}
+	if (actions & WA_KILL)
+		kill_group(worker);
 	if (actions & WA_SPAWN)
 		spawn(worker);
 }
@@ -712,6 +787,8 @@ void worker_free(struct worker **worker)
 		return;
 	own = dead->own;
 	assert(list_is_empty(&own->held));
+	if (own->forkserver)
+		forkserver_forget(own->forkserver, dead);
 	child_abandon(&own->child);
 	end_process(dead);
 	loop_timer_free(&own->deadline);
@@ -741,6 +818,11 @@ void worker_set_program(struct worker *worker, const char *const *argv, const ch
 {
 	worker->own->argv = argv;
 	worker->own->env = env;
+}
+
+void worker_set_forkserver(struct worker *worker, struct forkserver *forkserver)
+{
+	worker->own->forkserver = forkserver;
 }
 
 void worker_start(struct worker *worker)

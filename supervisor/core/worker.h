@@ -17,6 +17,7 @@
 
 struct child;
 struct config_pool;
+struct forkserver;
 struct loop;
 struct msg;
 struct probe;
@@ -96,6 +97,9 @@ void worker_free_deferred(void *worker);
 
 /* `env` is the whole environment (copied at each start, borrowed until replaced); `argv` the command. */
 void worker_set_program(struct worker *worker, const char *const *argv, const char *const *env);
+
+/* Lives are forked from it where it is ready; borrowed, must outlive the worker. NULL = by exec. */
+void worker_set_forkserver(struct worker *worker, struct forkserver *forkserver);
 
 void worker_start(struct worker *worker);
 void worker_start_after(struct worker *worker, int64_t delay_ms);

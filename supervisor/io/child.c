@@ -81,7 +81,8 @@ static void reap(struct child *child)
 	(void)kill(-child->pid, SIGKILL);
 	(void)waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
 	exit = exit_of(&info);
-	if (child->error_fd >= 0 && read(child->error_fd, &exec_error, sizeof(exec_error)) == sizeof(exec_error))
+	if (child->error_fd >= 0 &&
+	    read(child->error_fd, &exec_error, sizeof(exec_error)) == sizeof(exec_error))
 		exit.exec_error = exec_error;
 	if (child->on_exit)
 		child->on_exit(child->arg, &exit);
@@ -230,8 +231,7 @@ static int pipes_open(const struct child_spec *spec, struct pipes *p)
 {
 	if ((spec->want_stdin && pipe2(p->in, O_CLOEXEC) < 0) ||
 	    (spec->want_stdout && pipe2(p->out, O_CLOEXEC) < 0) || pipe2(p->err, O_CLOEXEC) < 0 ||
-	    open_fd3(spec->fd3, p->ready) < 0 ||
-	    pipe2(p->error, O_CLOEXEC | O_NONBLOCK) < 0)
+	    open_fd3(spec->fd3, p->ready) < 0 || pipe2(p->error, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	return 0;
 }
@@ -281,7 +281,8 @@ failed:
 	_exit(EXEC_FAILED);
 }
 
-static struct child *enlist(struct loop *loop, pid_t pid, void (*on_exit)(void *, const struct child_exit *), void *arg)
+static struct child *enlist(struct loop *loop, pid_t pid, void (*on_exit)(void *, const struct child_exit *),
+			    void *arg)
 {
 	struct child *child = mem_alloc(sizeof(*child));
 
@@ -356,8 +357,8 @@ static void tell_late(void *arg)
 	forget(child);
 }
 
-int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const struct child_exit *exit), void *arg,
-		struct child **ret)
+int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const struct child_exit *exit),
+		void *arg, struct child **ret)
 {
 	struct child *child;
 	int pidfd;
@@ -390,7 +391,8 @@ int child_pipes(struct child_fds *ret_near, int ret_far[3])
 	int r = pipes_open(&spec, &p);
 
 	if (r == 0) {
-		*ret_near = (struct child_fds){ fd_take(&p.in[1]), fd_take(&p.out[0]), fd_take(&p.err[0]), -1 };
+		*ret_near = (struct child_fds){ fd_take(&p.in[1]), fd_take(&p.out[0]), fd_take(&p.err[0]),
+						-1 };
 		ret_far[0] = fd_take(&p.in[0]);
 		ret_far[1] = fd_take(&p.out[1]);
 		ret_far[2] = fd_take(&p.err[1]);

@@ -17,7 +17,7 @@ struct loop;
 
 enum child_fd3 {
 	CHILD_FD3_NONE,
-	CHILD_FD3_PIPE,    /* the write end of a pipe: readiness */
+	CHILD_FD3_PIPE,	   /* the write end of a pipe: readiness */
 	CHILD_FD3_CHANNEL, /* one end of a SOCK_SEQPACKET pair: messages both ways, with descriptors */
 };
 
@@ -54,11 +54,11 @@ int child_spawn(struct loop *loop, const struct child_spec *spec,
 		void (*on_exit)(void *arg, const struct child_exit *exit), void *arg, struct child **ret,
 		struct child_fds *ret_fds) __attribute__((warn_unused_result));
 
-/* Watches a process that another child of ours forked and left to us, the subreaper, as if we had spawned it. It leads
- * its process group by then. It may have ended already: then on_exit comes in this or the next turn. -ESRCH when
- * there is no such process and never was one that we reaped. */
-int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const struct child_exit *exit), void *arg,
-		struct child **ret) __attribute__((warn_unused_result));
+/* Watches a process that another child of ours forked and left to us, the subreaper, as if we had spawned it.
+ * It leads its process group by then. It may have ended already: then on_exit comes in this or the next turn.
+ * -ESRCH when there is no such process and never was one that we reaped. */
+int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const struct child_exit *exit),
+		void *arg, struct child **ret) __attribute__((warn_unused_result));
 
 /* The pipes of a process that somebody else is to start: *ret_far is for it, *ret_near for us. */
 int child_pipes(struct child_fds *ret_near, int ret_far[3]) __attribute__((warn_unused_result));

@@ -58,6 +58,18 @@ bool jsontext_is_true(const struct jsontext *json, const char *member)
 	return json_is_true(json_object_get(json->root, member));
 }
 
+const char *jsontext_text(const struct jsontext *json, const char *member)
+{
+	return json_string_value(json_object_get(json->root, member));
+}
+
+int64_t jsontext_number(const struct jsontext *json, const char *member, int64_t fallback)
+{
+	json_t *value = json_object_get(json->root, member);
+
+	return json_is_integer(value) ? json_integer_value(value) : fallback;
+}
+
 const char *jsontext_first(const struct jsontext *json, const char *member)
 {
 	return json_string_value(json_array_get(json_object_get(json->root, member), 0));
