@@ -63,6 +63,7 @@ def serve():
     stdio.write_all(fd_out, sanitize.encode(hello).encode() + b"\n")
     import faulthandler
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    allow_descriptors(settings.capacity)
     try:
         from proctor.serve import Worker
         engine = open_engine(settings)
@@ -73,6 +74,16 @@ def serve():
         log.error("worker.package", reason=missing_package(fault))
         return EXIT_CONFIG
     return Worker(settings, engine, fd_in, wire.Outbox(fd_out)).run()
+
+
+def allow_descriptors(capacity):
+    """Raises the soft limit of open files to what a connection for each conversation needs, if it may."""
+    import resource
+    wanted = 2 * capacity + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def one_shot():
