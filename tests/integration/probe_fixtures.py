@@ -17,7 +17,8 @@ def module_daemon(one_simulator):
 def proctor(module_daemon, simulator):
     """The module's daemon, all providers open."""
     for found in module_daemon.call("providers.list")["items"]:
-        module_daemon.call("providers.resume", provider=found["provider"])
+        if found["state"] in ("parked", "paused"):
+            module_daemon.call("providers.resume", provider=found["provider"])
     yield module_daemon
     renew(simulator)
 
