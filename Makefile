@@ -127,7 +127,7 @@ tests: $(UNIT_TESTS) ## build the unit tests, in build/asan/tests/
 
 demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leaves it running
 	@packaging/deps.sh demo
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@PYTHON=$(PYTHON) KEEP=$(KEEP) packaging/demo.sh
 
 check: ## build, lint and run all tests; ONLY="unit lint workers integration" runs some of them
@@ -136,7 +136,7 @@ check: ## build, lint and run all tests; ONLY="unit lint workers integration" ru
 
 bench: ## measure speed and memory, a JSON line each; ONLY=probes_per_s runs one
 	@packaging/deps.sh bench
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@$(PYTHON) tests/bench $(ONLY)
 
 lint: ## check format, layers, scripts and Python

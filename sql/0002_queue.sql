@@ -54,7 +54,7 @@ CREATE FUNCTION start_run(of_definition text, lanes text[], models text[], sampl
 	sample_seed bigint, samples bigint, run_priority bigint, run_config jsonb)
 RETURNS TABLE (run_id text, total bigint, failed bigint, status text)
 LANGUAGE plpgsql
-SET jit = off
+SET enable_seqscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -353,21 +353,23 @@ BEGIN
 END
 $$;
 
--- The content of a transcript: the turns that earlier attempts left, up to where `turns` goes on, then `turns`.
+-- The content of a transcript: the turns that earlier attempts left, up to where `turns` goes on, then `turns`. Refuses
+-- what does not make up one conversation, numbered from 1.
 CREATE FUNCTION conversation(of_job bigint, turns jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-	before bigint := (turns #>> '{0,turnNumber}')::bigint - 1;   -- NULL: all of it was there before
-	stored jsonb;
+	before bigint := (turns #>> '{0,turnNumber}')::bigint - 1;   -- NULL without new turns: all was there before
+	whole jsonb;
 BEGIN
-	SELECT coalesce(jsonb_agg(c.body ORDER BY c.turn_number), '[]') INTO stored
-		FROM checkpoints c WHERE c.job_id = of_job AND (before IS NULL OR c.turn_number <= before);
-	IF jsonb_array_length(stored) <> coalesce(before, jsonb_array_length(stored)) OR stored || turns = '[]' THEN
-		RAISE EXCEPTION 'the turns do not go on from the stored conversation: % are stored, the next is number %',
-			jsonb_array_length(stored), before + 1 USING ERRCODE = 'data_exception';
+	SELECT coalesce(jsonb_agg(c.body ORDER BY c.turn_number), '[]') || turns INTO whole
+		FROM checkpoints c WHERE c.job_id = of_job AND (turns = '[]' OR c.turn_number <= before);
+	IF whole #>> '{-1,turnNumber}' IS DISTINCT FROM jsonb_array_length(whole)::text
+			OR jsonb_array_length(whole) <> coalesce(before, 0) + jsonb_array_length(turns) AND turns <> '[]' THEN
+		RAISE EXCEPTION 'the turns do not go on from the stored conversation: of % in all, the first new one is number %',
+			jsonb_array_length(whole), coalesce(before + 1, 0) USING ERRCODE = 'data_exception';
 	END IF;
-	RETURN jsonb_build_object('schemaVersion', 1, 'turns', stored || turns);
+	RETURN jsonb_build_object('schemaVersion', 1, 'turns', whole);
 END
 $$;
 
@@ -435,6 +437,7 @@ BEGIN
 			costs_e10[w.place]::numeric / 10000000000, w.definition_snapshot, c.content
 		FROM won w CROSS JOIN LATERAL (
 			SELECT CASE WHEN t.turns #>> '{0,turnNumber}' = '1'
+					AND t.turns #>> '{-1,turnNumber}' = jsonb_array_length(t.turns)::text
 				THEN jsonb_build_object('schemaVersion', 1, 'turns', t.turns)
 				ELSE conversation(w.job_id, t.turns) END AS content
 			FROM (SELECT turns[w.place]::jsonb AS turns OFFSET 0) t OFFSET 0) c

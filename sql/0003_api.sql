@@ -104,6 +104,17 @@ BEGIN
 			coalesce(' ("' || bad.key || '")', '')));
 	END IF;
 
+	SELECT already + s.place AS number, e.key INTO bad
+		FROM jsonb_array_elements(page) WITH ORDINALITY AS s (scenario, place)
+			CROSS JOIN LATERAL jsonb_each(s.scenario) e
+		WHERE e.key IN ('key', 'name') AND (jsonb_typeof(e.value) <> 'string' OR e.value = '""')
+			OR e.key = 'metadata' AND jsonb_typeof(e.value) <> 'object'
+		ORDER BY s.place LIMIT 1;
+	IF FOUND THEN
+		PERFORM api_refuse_argument(format('scenarios: %s of scenario %s must be %s', bad.key, bad.number,
+			CASE bad.key WHEN 'metadata' THEN 'an object' ELSE 'a text that is not empty' END));
+	END IF;
+
 	SELECT k.key INTO bad FROM (
 			SELECT coalesce(s.scenario->>'key', 'scenario_' || already + s.place) AS key
 			FROM jsonb_array_elements(page) WITH ORDINALITY AS s (scenario, place)

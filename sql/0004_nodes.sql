@@ -1,4 +1,5 @@
--- Nodes, what they hold, and what they report. A node is one boot of one daemon; its lease on jobs lives as long as it beats.
+-- Nodes, what they hold, and what they report. A node is one boot of one daemon; its leases live as long as it beats.
+-- For plans and locks see 0002_queue.sql.
 
 -- Puts the jobs of `lease_jobs` that one of `of_nodes` holds back into the queue, attempt + 1, blaming nobody. Their
 -- checkpoints stay. Returns how many.
@@ -32,6 +33,7 @@ $$;
 CREATE FUNCTION register_node(node_name text, node_state_id text)
 RETURNS TABLE (node_id bigint, taken_back bigint)
 LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -52,6 +54,7 @@ $$;
 -- The heartbeat; false when the node is not registered any more.
 CREATE FUNCTION beat(of_node bigint) RETURNS boolean
 LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 BEGIN
 	UPDATE nodes SET beat_at = now() WHERE id = of_node;
@@ -64,6 +67,7 @@ $$;
 -- removed.
 CREATE FUNCTION rescue_jobs(by_node bigint, lease_ms bigint) RETURNS bigint
 LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
 	held bigint[];
@@ -84,6 +88,7 @@ $$;
 -- Takes back what the node holds by the books but does not know of: a claim whose answer was lost on the way.
 CREATE FUNCTION take_back_unknown(of_node bigint, known_jobs bigint[]) RETURNS bigint
 LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
 	unknown bigint[];

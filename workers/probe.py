@@ -78,6 +78,7 @@ def serve_prepared(prepared):
     stdio.write_all(fd_out, sanitize.encode(hello).encode() + b"\n")
     import faulthandler
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    allow_descriptors(settings.capacity)
     prepared = prepared or try_to_prepare()
     if prepared is None:
         return EXIT_CONFIG
@@ -106,6 +107,16 @@ def serve_forks():
     from proctor import wire  # noqa: F401  (here for a fork to find)
     from proctor.forkserver import ForkServer
     return ForkServer(lambda: serve_prepared(prepared)).run()
+
+
+def allow_descriptors(capacity):
+    """Raises the soft limit of open files to what a connection for each conversation needs, if it may."""
+    import resource
+    wanted = 2 * capacity + 64
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def one_shot():

@@ -28,7 +28,7 @@ static const char *state_of(const struct daemon *daemon, const struct lane *lane
 
 	if (why == GATE_PARKED)
 		return "parked";
-	if (!has_key && !lane->simulated)
+	if (!has_key)
 		return "no-key";
 	if (why == GATE_PAUSED)
 		return "paused";

@@ -79,7 +79,7 @@ static void warn_of_lane(struct daemon *daemon, const char *name, json_t *warnin
 		warn(warnings,
 		     mem_printf("answers of %s are simulated: [provider:%s] base_url names the simulator",
 				name, name));
-	else if (!daemon_has_variable(daemon, provider->key_env))
+	if (!daemon_has_variable(daemon, provider->key_env))
 		warn(warnings,
 		     mem_printf("%s is not set: probes of %s will fail with MISSING_API_KEY; set it in the "
 				"key file or the environment and reload",

@@ -57,11 +57,22 @@ static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 	return notes;
 }
 
+/* Workers take a moment to boot: no need to alarm anybody before they had it. */
+static bool is_booting(const struct daemon *daemon)
+{
+	return pool_serving(daemon->pool) == 0 && !pool_degraded(daemon->pool) &&
+	       loop_now_ms(daemon->loop) - daemon->started_ms < pool_config(daemon->pool)->boot_timeout_ms;
+}
+
 static const char *state_of(const struct daemon *daemon, const json_t *notes)
 {
 	if (daemon->phase != DAEMON_RUNNING)
 		return daemon_phase_name(daemon);
-	return json_array_size(notes) > 0 || pool_serving(daemon->pool) == 0 ? "degraded" : "ready";
+	if (json_array_size(notes) > 0)
+		return "degraded";
+	if (is_booting(daemon))
+		return "starting";
+	return pool_serving(daemon->pool) == 0 ? "degraded" : "ready";
 }
 
 void cmd_status(struct call *call, const json_t *args)

@@ -6,6 +6,9 @@
 
 #include "base/mem.h"
 #include "ctl/args.h"
+#include "ctl/text.h"
+
+enum { ARGS_WIDTH = 28 };
 
 static const struct {
 	const char *option, *help;
@@ -107,12 +110,15 @@ static void print_args(FILE *out, const struct command *command)
 	for (const struct command_arg *arg = command->args; arg && arg->name; arg++) {
 		AUTO(mem_free_str) char *option = args_option_name(arg->name);
 		AUTO(mem_free_str) char *shown = NULL;
+		size_t width;
 
 		if (arg->flags & ARG_WIRE)
 			continue;
 		shown = arg->flags & ARG_POSITIONAL ? mem_strdup(placeholder(arg))
 						    : mem_printf("--%s %s", option, placeholder(arg));
-		(void)fprintf(out, "%s  %-28s %s", any ? "" : "\n", shown, arg->help);
+		width = text_width(shown);
+		(void)fprintf(out, "%s  %s%*s %s", any ? "" : "\n", shown,
+			      width < ARGS_WIDTH ? (int)(ARGS_WIDTH - width) : 0, "", arg->help);
 		print_limits(out, arg);
 		(void)fputc('\n', out);
 		any = true;

@@ -154,8 +154,7 @@ static void put_pace(struct buf *out, const struct watch *watch, int64_t left)
 		return;
 	buf_putf(out, " · %.*f/s", per_s < 10 ? 1 : 0, per_s);
 	if (left > 0) {
-		AUTO(mem_free_str)
-		char *eta = text_duration((int64_t)((double)left / per_s * 1000.0) / 1000 * 1000);
+		AUTO(mem_free_str) char *eta = text_seconds((int64_t)((double)left / per_s * 1000.0));
 
 		buf_putf(out, " · ETA %s", eta);
 	}

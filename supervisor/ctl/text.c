@@ -24,6 +24,13 @@ char *text_duration(int64_t ms)
 	return mem_printf("%" PRId64 "d%02" PRId64 "h", ms / MS_DAY, ms % MS_DAY / MS_H);
 }
 
+char *text_seconds(int64_t ms)
+{
+	if (ms < MS_MIN)
+		return mem_printf("%" PRId64 "s", ms < MS_S ? 1 : ms / MS_S);
+	return text_duration(ms);
+}
+
 char *text_count(int64_t number)
 {
 	char digits[24];
@@ -84,10 +91,7 @@ char *text_ago(int64_t at_wall_ms, int64_t now_wall_ms)
 
 	if (ms > -MS_S && ms < MS_S)
 		return mem_strdup("now");
-	/* Tenths of a second would only flicker. */
-	span = text_duration((ms < 0 ? -ms : ms) / MS_S * MS_S);
-	if (strstr(span, ".0s"))
-		memcpy(strstr(span, ".0s"), "s", 2);
+	span = text_seconds(ms < 0 ? -ms : ms);
 	return ms < 0 ? mem_printf("in %s", span) : mem_printf("%s ago", span);
 }
 

@@ -9,6 +9,9 @@
 /* 812 → "812ms", 3200 → "3.2s", 245000 → "4m05s", 7380000 → "2h03m". */
 char *text_duration(int64_t ms) __attribute__((warn_unused_result));
 
+/* The same in whole seconds, at least one: for what changes as one looks. */
+char *text_seconds(int64_t ms) __attribute__((warn_unused_result));
+
 /* 1234567 → "1,234,567". */
 char *text_count(int64_t number) __attribute__((warn_unused_result));
 

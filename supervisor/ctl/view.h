@@ -4,9 +4,11 @@
 /* How the answer of each command looks to people. */
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "io/command_table.h"
 
+struct column;
 struct ctl;
 struct table_style;
 
@@ -17,5 +19,16 @@ void view_run_models(const struct table_style *style, const json_t *run);
 
 /* One event on one line. */
 void view_event(const struct table_style *style, const json_t *event);
+
+/* Parts of view_print; false for a command that is another's. */
+bool view_daemon(const struct table_style *style, const struct command *command, const json_t *data);
+bool view_work(const struct table_style *style, const struct command *command, const json_t *data);
+
+/* The table of data's `items`, or `none` when there are no items. */
+void view_items(const struct table_style *style, const struct column *columns, const json_t *data,
+		const char *none);
+
+/* A table with an empty line before it; nothing for an empty list. */
+void view_section(const struct table_style *style, const struct column *columns, const json_t *list);
 
 #endif

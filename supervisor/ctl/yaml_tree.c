@@ -1,9 +1,11 @@
 #include "ctl/yaml_tree.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <yaml.h>
 
+#include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
 
@@ -248,4 +250,43 @@ void yaml_tree_free(struct yaml_tree **tree)
 		mem_free(&value);
 	}
 	mem_free(&dead);
+}
+
+/* The four hex digits of a \uXXXX at `at`; -1 when they are none. */
+static long surrogate_at(const char *at, size_t left)
+{
+	unsigned value;
+
+	if (left < 6 || at[0] != '\\' || at[1] != 'u' || sscanf(at + 2, "%4x", &value) != 1)
+		return -1;
+	return (long)value;
+}
+
+char *yaml_join_surrogates(const char *text, size_t len, size_t *ret_len)
+{
+	struct buf out = BUF_INIT(0);
+
+	for (size_t i = 0; i < len;) {
+		long high = surrogate_at(text + i, len - i);
+		long low = high >= 0xd800 && high < 0xdc00 ? surrogate_at(text + i + 6, len - i - 6) : -1;
+
+		if (low >= 0xdc00 && low < 0xe000) {
+			unsigned point = 0x10000u + ((unsigned)(high - 0xd800) << 10) +
+					 (unsigned)(low - 0xdc00);
+
+			buf_putf(&out, "%c%c%c%c", (int)(0xf0 | point >> 18),
+				 (int)(0x80 | (point >> 12 & 0x3f)), (int)(0x80 | (point >> 6 & 0x3f)),
+				 (int)(0x80 | (point & 0x3f)));
+			i += 12;
+			continue;
+		}
+		buf_put(&out, text + i, 1);
+		i++;
+		/* An escaped character, a backslash above all, begins no escape itself. */
+		if (text[i - 1] == '\\' && i < len) {
+			buf_put(&out, text + i, 1);
+			i++;
+		}
+	}
+	return buf_take(&out, ret_len);
 }

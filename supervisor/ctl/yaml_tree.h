@@ -33,4 +33,8 @@ int yaml_tree_parse(const char *text, size_t len, struct yaml_tree **ret, char *
 	__attribute__((warn_unused_result));
 void yaml_tree_free(struct yaml_tree **tree);
 
+/* JSON writes characters beyond the BMP as two escapes, which YAML does not know: gives fresh text in which
+ * they are the characters themselves. No line changes its number. */
+char *yaml_join_surrogates(const char *text, size_t len, size_t *ret_len) __attribute__((warn_unused_result));
+
 #endif

@@ -33,9 +33,13 @@ bool command_choice_matches(const char *choices, const char *text)
 {
 	size_t len = strlen(text);
 
-	for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
-		if (strncmp(at, text, len) == 0 && (at[len] == '|' || at[len] == '\0') && len > 0)
+	while (*choices) {
+		size_t choice = strcspn(choices, "|");
+
+		if (choice == len && memcmp(choices, text, len) == 0)
 			return true;
+		choices += choice + (choices[choice] == '|');
+	}
 	return false;
 }
 

@@ -31,4 +31,5 @@ def measure(tell):
     tell(f"{used:.2f} CPU s in {seconds:.1f} s: {cpu}")
     return round(100 * used / seconds, 2), "percent of one core", {
         "window_s": round(seconds, 1), "workers": WORKERS, "cpu_s": cpu,
-        "of": "daemon, workers, embedded Postgres, and what ended meanwhile, by /proc/PID/stat"}
+        "of": "daemon, workers, embedded Postgres, and what ended meanwhile",
+        "by": "schedstat of each thread, and /proc/PID/stat of those waited for"}

@@ -82,8 +82,8 @@ def _check_provider(name, keys):
     for key, text in keys.items():
         if key not in PROVIDER_KEYS:
             raise ConfigError(f"{where}.{key}: unknown key; allowed are {', '.join(PROVIDER_KEYS)}")
-        if not isinstance(text, str):
-            raise ConfigError(f"{where}.{key}: must be text")
+        if text is not None and not isinstance(text, str):
+            raise ConfigError(f"{where}.{key}: must be text or null")
     base_url = keys.get("base_url")
     if base_url and not base_url.startswith(("http://", "https://")):
         raise ConfigError(f"{where}.base_url: must begin with http:// or https://")

@@ -1,8 +1,8 @@
 """The engine of a conversation: which call comes next, and what an answer turns into.
 
 It does no input or output and never waits: serve mode and one-shot drive it alike. After
-`open_conversation` the driver alternates `request` (the bytes to send) and `take` (the response they brought) until
-`finished`. Every failure is a ProbeError.
+`open_conversation` the driver alternates `request` (the bytes to send) and `take` (the response
+that they brought) until `finished`. Every failure is a ProbeError.
 """
 
 import re

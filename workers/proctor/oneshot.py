@@ -10,7 +10,8 @@ MAX_INPUT_BYTES = MAX_CONVERSATION_BYTES
 def answer(settings, engine, file):
     """The answer object for an input document in a binary file; never raises a ProbeError."""
     try:
-        return {"success": True, "transcript": _hold(settings, engine, _parse(file.read(MAX_INPUT_BYTES + 1)))}
+        doc = _parse(file.read(MAX_INPUT_BYTES + 1))
+        return {"success": True, "transcript": _hold(settings, engine, doc)}
     except errors.ProbeError as error:
         return {"success": False, "error": error.to_json()}
 

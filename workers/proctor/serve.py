@@ -169,7 +169,8 @@ class Worker:
             message = sanitize.decode(line.decode())
             handler = self._handlers.get(message["type"])
         except (ValueError, KeyError, TypeError, RecursionError) as fault:
-            raise ProtocolFault(f"a line of {len(line)} bytes is no message: {type(fault).__name__}") from None
+            kind = type(fault).__name__
+            raise ProtocolFault(f"a line of {len(line)} bytes is no message: {kind}") from None
         if handler is None:
             raise ProtocolFault(f"unknown message type {sanitize.text(str(message['type']))[:40]!r}")
         handler(message, len(line))

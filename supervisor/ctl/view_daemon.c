@@ -1,0 +1,226 @@
+#include "ctl/view.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "ctl/table.h"
+#include "ctl/text.h"
+
+/* Status, workers, providers, health and configuration: what the daemon itself knows. */
+
+static const struct column provider_columns[] = {
+	{ .title = "PROVIDER", .path = "provider" },
+	{ .title = "STATE", .path = "state", .kind = COLUMN_STATUS },
+	{ .title = "KEY", .path = "keyEnv" },
+	{ .title = "REQ/MIN", .path = "requestsPerMinute", .kind = COLUMN_COUNT },
+	{ .title = "IN FLIGHT", .path = "inFlight", .kind = COLUMN_COUNT },
+	{ .title = "QUEUED", .path = "queued", .kind = COLUMN_COUNT },
+	{ .title = "CALLS", .path = "calls", .kind = COLUMN_COUNT },
+	{ .title = "DONE", .path = "completed", .kind = COLUMN_COUNT },
+	{ .title = "FAILED", .path = "failed", .kind = COLUMN_COUNT },
+	{ .title = "WAITS FOR", .path = "why", .shrinks = true, .optional = true },
+	{ .title = "UNTIL", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = NULL },
+};
+
+static const struct column provider_fields[] = {
+	{ .title = "Provider", .path = "provider" },
+	{ .title = "State", .path = "state", .kind = COLUMN_STATUS },
+	{ .title = "Waits for", .path = "why", .optional = true },
+	{ .title = "Until", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = "Key variable", .path = "keyEnv" },
+	{ .title = "Key is set", .path = "keySet", .kind = COLUMN_JSON },
+	{ .title = "Base URL", .path = "baseUrl", .optional = true },
+	{ .title = "Simulated", .path = "simulated", .kind = COLUMN_YES, .optional = true },
+	{ .title = "Requests/min", .path = "requestsPerMinute", .kind = COLUMN_COUNT },
+	{ .title = "Concurrency", .path = "concurrency", .kind = COLUMN_COUNT },
+	{ .title = "In flight", .path = "inFlight", .kind = COLUMN_COUNT },
+	{ .title = "Queued", .path = "queued", .kind = COLUMN_COUNT },
+	{ .title = "Between turns", .path = "between", .kind = COLUMN_COUNT },
+	{ .title = "Calls", .path = "calls", .kind = COLUMN_COUNT },
+	{ .title = "Turns", .path = "turns", .kind = COLUMN_COUNT },
+	{ .title = "Completed", .path = "completed", .kind = COLUMN_COUNT },
+	{ .title = "Failed", .path = "failed", .kind = COLUMN_COUNT },
+	{ .title = "Retried", .path = "retried", .kind = COLUMN_COUNT },
+	{ .title = "Rate limited", .path = "limited", .kind = COLUMN_COUNT },
+	{ .title = "Last success", .path = "lastSuccessMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = "Last error", .path = "lastError", .optional = true },
+	{ .title = NULL },
+};
+
+static const struct column worker_columns[] = {
+	{ .title = "WORKER", .path = "worker" },
+	{ .title = "STATE", .path = "state", .kind = COLUMN_STATUS },
+	{ .title = "PID", .path = "pid" },
+	{ .title = "HELD", .path = "held", .kind = COLUMN_COUNT },
+	{ .title = "CAPACITY", .path = "capacity", .kind = COLUMN_COUNT },
+	{ .title = "DONE", .path = "jobsDone", .kind = COLUMN_COUNT },
+	{ .title = "RESTARTS", .path = "restarts", .kind = COLUMN_COUNT },
+	{ .title = "UP", .path = "upMs", .kind = COLUMN_MS },
+	{ .title = "PONG AGO", .path = "lastPongMs", .kind = COLUMN_MS },
+	{ .title = "STARTS IN", .path = "nextStartMs", .kind = COLUMN_MS, .optional = true },
+	{ .title = "LAST DEATH", .path = "lastDeath", .shrinks = true, .optional = true },
+	{ .title = NULL },
+};
+
+static const struct column worker_fields[] = {
+	{ .title = "Worker", .path = "worker" },
+	{ .title = "State", .path = "state", .kind = COLUMN_STATUS },
+	{ .title = "Late", .path = "late", .kind = COLUMN_YES, .optional = true },
+	{ .title = "Pid", .path = "pid" },
+	{ .title = "Up", .path = "upMs", .kind = COLUMN_MS, .optional = true },
+	{ .title = "Starts in", .path = "nextStartMs", .kind = COLUMN_MS, .optional = true },
+	{ .title = "Boot took", .path = "bootMs", .kind = COLUMN_MS },
+	{ .title = "Last pong ago", .path = "lastPongMs", .kind = COLUMN_MS, .optional = true },
+	{ .title = "Conversations", .path = "held", .kind = COLUMN_COUNT },
+	{ .title = "Capacity", .path = "capacity", .kind = COLUMN_COUNT },
+	{ .title = "Done", .path = "jobsDone", .kind = COLUMN_COUNT },
+	{ .title = "Restarts", .path = "restarts", .kind = COLUMN_COUNT },
+	{ .title = "Memory (kB)", .path = "rssKb", .kind = COLUMN_COUNT },
+	{ .title = "Last death", .path = "lastDeath", .optional = true },
+	{ .title = "Version", .path = "version", .optional = true },
+	{ .title = "Python", .path = "python", .optional = true },
+	{ .title = NULL },
+};
+
+static const struct column config_columns[] = {
+	{ .title = "SECTION", .path = "section" },
+	{ .title = "KEY", .path = "key" },
+	{ .title = "VALUE", .path = "value", .shrinks = true },
+	{ .title = "FROM", .path = "source" },
+	{ .title = "LIVE", .path = "live", .kind = COLUMN_YES },
+	{ .title = "HELP", .path = "help", .shrinks = true },
+	{ .title = NULL },
+};
+
+static const struct column change_columns[] = {
+	{ .title = "SECTION", .path = "section" },
+	{ .title = "KEY", .path = "key" },
+	{ .title = "APPLIED BY RELOAD", .path = "live", .kind = COLUMN_JSON },
+	{ .title = NULL },
+};
+
+static const struct column status_fields[] = {
+	{ .title = "State", .path = "state", .kind = COLUMN_STATUS },
+	{ .title = "Version", .path = "version" },
+	{ .title = "Pid", .path = "pid" },
+	{ .title = "Up", .path = "uptimeMs", .kind = COLUMN_MS },
+	{ .title = "Database", .path = "database.url" },
+	{ .title = "Results held", .path = "database.backlogResults", .kind = COLUMN_COUNT },
+	{ .title = "Workers serving", .path = "pool.serving", .kind = COLUMN_COUNT },
+	{ .title = "Workers in all", .path = "pool.size", .kind = COLUMN_COUNT },
+	{ .title = "Conversations", .path = "pool.held", .kind = COLUMN_COUNT },
+	{ .title = "Probes completed", .path = "probes.completed", .kind = COLUMN_COUNT },
+	{ .title = "Probes failed", .path = "probes.failed", .kind = COLUMN_COUNT },
+	{ .title = "Loop lag", .path = "loopLagMs", .kind = COLUMN_MS },
+	{ .title = NULL },
+};
+
+static const struct column health_fields[] = {
+	{ .title = "Healthy", .path = "healthy", .kind = COLUMN_JSON },
+	{ .title = "Environment", .path = "environment.healthy", .kind = COLUMN_JSON },
+	{ .title = "Reason", .path = "environment.reason", .optional = true },
+	{ .title = "Checked", .path = "environment.checkedAgoMs", .kind = COLUMN_MS },
+	{ .title = "Python", .path = "environment.report.python_version", .optional = true },
+	{ .title = "Packages", .path = "environment.report.packages", .kind = COLUMN_JSON, .optional = true },
+	{ .title = "API keys", .path = "environment.report.api_keys", .kind = COLUMN_JSON, .optional = true },
+	{ .title = "Warnings", .path = "environment.report.warnings", .kind = COLUMN_JSON, .optional = true },
+	{ .title = "Workers serving", .path = "pool.serving", .kind = COLUMN_COUNT },
+	{ .title = "Workers in all", .path = "pool.size", .kind = COLUMN_COUNT },
+	{ .title = "Pool degraded", .path = "pool.degraded", .optional = true },
+	{ .title = "Database ready", .path = "database.ready", .kind = COLUMN_JSON },
+	{ .title = "Why not", .path = "database.why", .optional = true },
+	{ .title = NULL },
+};
+
+/* ---- by command ---- */
+
+static void print_notes(const struct table_style *style, const json_t *notes)
+{
+	for (size_t i = 0; i < json_array_size(notes); i++) {
+		AUTO(mem_free_str) char *note = text_clean_line(json_string_value(json_array_get(notes, i)));
+
+		(void)printf("%s! %s%s\n", table_status_color(style, "warning"), note, table_reset(style));
+	}
+}
+
+static void print_status(const struct table_style *style, const json_t *data)
+{
+	table_print_object(stdout, style, status_fields, data);
+	print_notes(style, json_object_get(data, "notes"));
+	view_section(style, provider_columns, json_object_get(data, "providers"));
+}
+
+static void print_changes(const struct table_style *style, const json_t *data)
+{
+	const json_t *changes = json_object_get(data, "changes");
+
+	if (json_array_size(changes) == 0) {
+		(void)printf("Valid. It says what is in effect already.\n");
+		return;
+	}
+	(void)printf("Valid. It changes:\n");
+	table_print(stdout, style, change_columns, changes);
+}
+
+static void print_names(const char *title, const json_t *names)
+{
+	for (size_t i = 0; i < json_array_size(names); i++)
+		(void)printf("%s %s\n", title, json_string_value(json_array_get(names, i)));
+}
+
+static void print_reload(const json_t *data)
+{
+	const json_t *applied = json_object_get(data, "applied");
+	const json_t *restart = json_object_get(data, "needsRestart");
+
+	print_names("Applied:", applied);
+	print_names("Needs a restart:", restart);
+	if (json_array_size(applied) + json_array_size(restart) == 0)
+		(void)printf("Reloaded; nothing has changed.\n");
+}
+
+bool view_daemon(const struct table_style *style, const struct command *command, const json_t *data)
+{
+	switch (command_id_of(command)) {
+	case COMMAND_STATUS:
+		print_status(style, data);
+		return true;
+	case COMMAND_WORKERS_LIST:
+	case COMMAND_WORKERS_RESTART:
+	case COMMAND_WORKERS_SCALE:
+		view_items(style, worker_columns, data, "There are no workers.");
+		return true;
+	case COMMAND_WORKERS_SHOW:
+		table_print_object(stdout, style, worker_fields, data);
+		return true;
+	case COMMAND_PROVIDERS_LIST:
+		view_items(style, provider_columns, data, "There are no providers.");
+		return true;
+	case COMMAND_PROVIDERS_SHOW:
+	case COMMAND_PROVIDERS_PAUSE:
+	case COMMAND_PROVIDERS_RESUME:
+		table_print_object(stdout, style, provider_fields, data);
+		return true;
+	case COMMAND_HEALTH:
+		table_print_object(stdout, style, health_fields, data);
+		return true;
+	case COMMAND_CONFIG_SHOW:
+		view_items(style, config_columns, data, "Everything is at its default.");
+		return true;
+	case COMMAND_CONFIG_CHECK:
+		print_changes(style, data);
+		return true;
+	case COMMAND_RELOAD:
+		print_reload(data);
+		return true;
+	case COMMAND_LOG_LEVEL:
+		(void)printf("%s\n", json_string_value(json_object_get(data, "level")));
+		return true;
+	case COMMAND_SHUTDOWN:
+		(void)printf("The daemon is stopping: calls under way may finish first.\n");
+		return true;
+	default:
+		return false;
+	}
+}

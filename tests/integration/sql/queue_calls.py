@@ -1,0 +1,132 @@
+"""The functions of sql/ as Python calls, as a store makes them."""
+
+import glob
+import itertools
+import json
+import os
+import subprocess
+
+import psycopg2
+import psycopg2.extras
+
+SQL = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[".."] * 3, "sql")
+
+FINISH = """SELECT * FROM finish_jobs(%(node)s, %(ids)s::bigint[], %(attempts)s::bigint[], %(fates)s::text[],
+    %(turns)s::text[], %(digests)s::text[], %(versions)s::text[], %(input)s::bigint[], %(output)s::bigint[],
+    %(reasoning)s::bigint[], %(durations)s::bigint[], %(costs)s::bigint[], %(errors)s::text[], %(delays)s::bigint[],
+    %(fails)s::bigint[], %(deaths)s::bigint[], %(solo)s::bigint[], %(limited)s::bigint[])"""
+
+_states = itertools.count()
+
+
+def migration_files():
+    return sorted(glob.glob(os.path.join(SQL, "[0-9]*.sql")))
+
+
+def apply_by_hand(url, files):
+    """As README.md in sql/ says it."""
+    for path in files:
+        version, name = os.path.basename(path)[:-4].split("_", 1)
+        record = f"INSERT INTO schema_migrations (version, name) VALUES ({int(version)}, '{name}')"
+        subprocess.run(["psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", path, "-c", record, url], check=True)
+
+
+def body(number, text="answer", **more):
+    return json.dumps({"turnNumber": number, "promptLabel": "scenario_prompt", "targetResponse": text,
+                       "inputTokens": 10, "outputTokens": 20, "reasoningTokens": 5, "durationMs": 100, **more})
+
+
+def end(job, fate="COMPLETED", turns=None, **more):
+    """How an attempt ended; `job` is a claimed row."""
+    if turns is None:
+        turns = [body(job["turn_count"] + 1)] if fate == "COMPLETED" else []
+    error = None if fate == "COMPLETED" else json.dumps({"code": "SERVER_ERROR", "message": "no"})
+    return {"job": job, "fate": fate, "turns": turns, "error": error, "delay": 0, "fails": 0, "deaths": 0, "solo": 0,
+            "limited": 0, "cost": None, "version": "v1", "digests": [f"d{n}" for n, _ in enumerate(turns)], **more}
+
+
+class Queue:
+    """One connection, autocommit: what a store does."""
+
+    def __init__(self, url):
+        self.url = url
+        self.connection = psycopg2.connect(url)
+        self.connection.autocommit = True
+        self.node = None
+
+    def close(self):
+        self.connection.close()
+
+    def rows(self, sql, *values):
+        with self.connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+            cursor.execute(sql, values or None)
+            return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+
+    def value(self, sql, *values):
+        return next(iter(self.rows(sql, *values)[0].values()))
+
+    def register(self, state_id=None):
+        row = self.rows("SELECT * FROM register_node('test', %s)", state_id or f"state{next(_states)}")[0]
+        self.node = row["node_id"]
+        return row
+
+    def define(self, scenarios=4, followups=()):
+        definition = self.value("""INSERT INTO definitions (name, preamble, followups, complete)
+            VALUES (%s, 'Be kind', %s, true) RETURNING id""", f"definition{next(_states)}", json.dumps(list(followups)))
+        self.rows("""INSERT INTO scenarios (definition_id, position, key, name, prompt)
+            SELECT %s, i, 'k' || i, 'n' || i, 'prompt ' || i FROM generate_series(0, %s - 1) i""", definition, scenarios)
+        return definition
+
+    def start(self, models=("gpt-4",), scenarios=4, definition=None, percentage=100, seed=1, samples=1, lanes=None,
+              config=None):
+        return self.rows("SELECT * FROM start_run(%s, %s, %s, %s, %s, %s, 0, %s)",
+                         definition or self.define(scenarios), lanes or ["openai"] * len(models), list(models),
+                         percentage, seed, samples, json.dumps(config or {}))[0]
+
+    def claim(self, run, model="gpt-4", count=50, after=0):
+        return self.rows("SELECT * FROM claim_jobs(%s, %s, %s, %s::bigint[], %s::bigint[])",
+                         self.node, [run], [model], [count], [after])
+
+    def finish(self, *ends):
+        def column(key):
+            return [one[key] for one in ends]
+        tokens = [10 * (one["job"]["turn_count"] + len(one["turns"])) for one in ends]
+        values = {
+            "node": self.node, "ids": [one["job"]["job_id"] for one in ends],
+            "attempts": [one["job"]["attempt"] for one in ends], "fates": column("fate"),
+            "turns": ["[" + ",".join(one["turns"]) + "]" for one in ends],
+            "digests": [",".join(one["digests"]) for one in ends], "versions": column("version"),
+            "input": tokens, "output": [2 * t for t in tokens], "reasoning": [0] * len(ends),
+            "durations": [100] * len(ends), "costs": column("cost"), "errors": column("error"),
+            "delays": column("delay"), "fails": column("fails"), "deaths": column("deaths"), "solo": column("solo"),
+            "limited": column("limited")}
+        with self.connection.cursor() as cursor:
+            cursor.execute(FINISH, values)
+            return cursor.fetchall()
+
+    def run(self, run_id):
+        return self.rows("SELECT * FROM runs WHERE id = %s", run_id)[0]
+
+    def count(self, table, where="true"):
+        return self.value(f"SELECT count(*) FROM {table} WHERE {where}")
+
+    def check(self):
+        """What holds at every instant: a job is in one place, progress equals the rows, a transcript is whole."""
+        assert self.rows("""SELECT j.id FROM jobs j WHERE (SELECT count(*) FROM ready x WHERE x.job_id = j.id)
+            + (SELECT count(*) FROM delayed x WHERE x.job_id = j.id) + (SELECT count(*) FROM leases x WHERE x.job_id = j.id)
+            + (SELECT count(*) FROM outcomes x WHERE x.job_id = j.id) <> 1""") == []
+        assert self.rows("""SELECT r.id, r.progress, c.* FROM runs r CROSS JOIN LATERAL (
+                SELECT count(*) AS total, count(*) FILTER (WHERE o.status = 'COMPLETED') AS completed,
+                    count(*) FILTER (WHERE o.status = 'FAILED') AS failed,
+                    count(*) FILTER (WHERE o.status = 'CANCELLED') AS cancelled
+                FROM jobs j LEFT JOIN outcomes o ON o.job_id = j.id WHERE j.run_id = r.id) c
+            WHERE r.progress <> jsonb_build_object('total', c.total, 'completed', c.completed, 'failed', c.failed,
+                'cancelled', c.cancelled)""") == []
+        assert self.rows("""SELECT j.id FROM jobs j JOIN outcomes o ON o.job_id = j.id LEFT JOIN transcripts t
+            ON (t.run_id, t.scenario_id, t.model_id, t.sample_index) = (j.run_id, j.scenario_id, j.model_id, j.sample_index)
+            WHERE (o.status = 'COMPLETED') <> (t.id IS NOT NULL)""") == []
+        assert self.rows("""SELECT t.id FROM transcripts t WHERE t.content->'turns' <> (
+            SELECT jsonb_agg(x ORDER BY (x->>'turnNumber')::int) FROM jsonb_array_elements(t.content->'turns') x)
+            OR jsonb_array_length(t.content->'turns') <> t.turn_count""") == []
+        assert self.rows("""SELECT job_id FROM checkpoints c WHERE EXISTS (
+            SELECT FROM outcomes o WHERE o.job_id = c.job_id)""") == []

@@ -1,0 +1,85 @@
+"""register_node(), beat(), rescue_jobs(), take_back_unknown(), record_events()."""
+
+import json
+
+from queue_calls import body, end
+
+
+def test_next_boot_takes_back_at_once_what_the_last_one_held(connect):
+    dead = connect("folder")
+    run = dead.start(scenarios=3)["run_id"]
+    first, second, third = dead.claim(run)
+    dead.finish(end(first), end(second, "LATER", [body(1)]))
+    held, = dead.claim(run, count=1)
+    assert held["turn_count"] == 1
+    reborn = connect("other")
+    row = reborn.register("folder")
+    assert (row["taken_back"], row["node_id"] > dead.node) == (2, True)
+    jobs = {job["job_id"]: job for job in reborn.claim(run)}
+    assert jobs[third["job_id"]]["attempt"] == 2
+    assert (jobs[held["job_id"]]["attempt"], jobs[held["job_id"]]["turn_count"]) == (3, 1)
+    assert reborn.count("nodes", f"id = {dead.node}") == 0
+    reborn.check()
+
+
+def test_boot_leaves_other_folders_alone(connect):
+    other = connect("theirs")
+    run = other.start()["run_id"]
+    other.claim(run)
+    assert connect("ours").register("ours")["taken_back"] == 0
+    assert other.count("leases") == 4
+
+
+def test_taken_back_job_with_an_outcome_is_not_queued(connect):
+    dead = connect("folder")
+    run = dead.start(scenarios=1)["run_id"]
+    first, = dead.claim(run)
+    dead.finish(end(first, "RETURNED"))
+    dead.claim(run)
+    dead.finish(end(first))
+    assert dead.count("leases") == 1
+    reborn = connect("folder")
+    assert (reborn.count("leases"), reborn.count("ready")) == (0, 0)
+    reborn.check()
+
+
+def test_beat_tells_a_node_that_it_is_not_known_any_more(queue):
+    assert queue.value("SELECT beat(%s)", queue.node) is True
+    assert queue.value("SELECT beat(%s)", queue.node + 1000) is False
+
+
+def test_rescue_takes_from_the_dead_only(queue, connect):
+    dead, alive = connect(), connect()
+    run = queue.start(scenarios=6)["run_id"]
+    for node in (dead, alive, queue):
+        assert len(node.claim(run, count=2)) == 2
+    queue.rows("UPDATE nodes SET beat_at = now() - interval '16 seconds' WHERE id IN (%s, %s)", dead.node, queue.node)
+    assert queue.value("SELECT rescue_jobs(%s, 15000)", queue.node) == 2
+    assert queue.rows("SELECT node_id, count(*) FROM leases GROUP BY 1 ORDER BY 1") == [
+        {"node_id": queue.node, "count": 2}, {"node_id": alive.node, "count": 2}]
+
+
+def test_rescue_takes_from_nodes_that_are_not_even_listed(queue, connect):
+    dead = connect()
+    run = queue.start(scenarios=1)["run_id"]
+    dead.claim(run)
+    queue.rows("DELETE FROM nodes WHERE id = %s", dead.node)
+    assert queue.value("SELECT rescue_jobs(%s, 15000)", queue.node) == 1
+
+
+def test_lease_of_a_lost_claim_is_found_and_taken_back(queue):
+    run = queue.start(scenarios=3)["run_id"]
+    known, *lost = queue.claim(run)
+    assert queue.value("SELECT take_back_unknown(%s, %s)", queue.node, [known["job_id"]]) == 2
+    assert queue.value("SELECT take_back_unknown(%s, %s)", queue.node, [known["job_id"]]) == 0
+    assert {job["job_id"] for job in queue.claim(run)} == {job["job_id"] for job in lost}
+
+
+def test_events_are_recorded_in_order_and_outlive_their_run(queue):
+    run = queue.start()["run_id"]
+    queue.rows("SELECT record_events(%s, %s, %s, %s, %s::bigint[], %s, %s)", queue.node, ["info", "warning"],
+               ["worker.started", "worker.exit"], [run, "run_deleted"], [0, 7], ["probe/1", None],
+               [None, json.dumps({"signal": 9})])
+    rows = queue.rows("SELECT * FROM events WHERE kind LIKE 'worker.%%' ORDER BY id")
+    assert [(row["kind"], row["run_id"], row["job_id"], row["subject"], row["data"]) for row in rows] == [
+        ("worker.started", run, None, "probe/1", {}), ("worker.exit", None, 7, None, {"signal": 9})]
