@@ -31,6 +31,7 @@ Exit status: 0 when a JSON answer was given or serving ended as told, 64 bad usa
 broke the protocol, 74 the supervisor stopped reading, 78 the environment or a file cannot be used.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -56,8 +57,8 @@ def prepare():
     """(settings, engine): all that a worker needs, imported and read. Raises ConfigError and ImportError."""
     from proctor import config
     settings = config.Settings(os.environ)
-    import faulthandler  # noqa: F401  (here for a fork to find)
-    from proctor.serve import Worker  # noqa: F401
+    for module in ("faulthandler", "resource", "proctor.serve", "proctor.wire"):
+        importlib.import_module(module)
     return settings, open_engine(settings)
 
 
@@ -104,7 +105,6 @@ def serve_forks():
     prepared = try_to_prepare()
     if prepared is None:
         return EXIT_CONFIG
-    from proctor import wire  # noqa: F401  (here for a fork to find)
     from proctor.forkserver import ForkServer
     return ForkServer(lambda: serve_prepared(prepared)).run()
 
