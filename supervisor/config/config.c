@@ -1,4 +1,4 @@
-/* Loading: ini entries → structs through the key table, then the checks that span several keys. */
+/* Loading: ini entries → structs through the key table; config/check.h then looks at them as a whole. */
 
 #include "config/config.h"
 
@@ -9,12 +9,13 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "config/check.h"
 #include "config/ini.h"
 #include "config/sections.h"
 #include "config/words.h"
 
-#define CHILD_NAME_MAX 32  /* of a pool or service: shows up in logs and process names */
-#define SOCKET_MAX     107 /* sun_path less its NUL */
+#define CHILD_NAME_MAX 32 /* of a group, pool or service: shows up in logs and process names */
+#define ROOT	       "root"
 
 /* Where entries go while a file is read. */
 struct load {
@@ -24,17 +25,60 @@ struct load {
 	void *base; /* its struct; arrays may move when a section is added, so it is set anew then */
 };
 
+static void add_child(struct config *c, enum config_child_kind kind, size_t index)
+{
+	c->children = mem_resize(c->children, c->nchildren + 1, sizeof(c->children[0]));
+	c->children[c->nchildren++] = (struct config_child){ .kind = kind, .index = index };
+}
+
+static struct config_group *add_group(struct config *c, const char *name)
+{
+	struct config_group *group;
+
+	c->groups = mem_resize(c->groups, c->ngroups + 1, sizeof(c->groups[0]));
+	group = &c->groups[c->ngroups];
+	*group = (struct config_group){ .name = mem_strdup(name) };
+	sections_init(KEY_GROUP, name, group);
+	if (c->ngroups > 0)
+		add_child(c, CHILD_GROUP, c->ngroups);
+	c->ngroups++;
+	return group;
+}
+
+static struct config_pool *add_pool(struct config *c, const char *name)
+{
+	struct config_pool *pool;
+
+	c->pools = mem_resize(c->pools, c->npools + 1, sizeof(c->pools[0]));
+	pool = &c->pools[c->npools];
+	*pool = (struct config_pool){ .name = mem_strdup(name) };
+	sections_init(KEY_POOL, name, pool);
+	add_child(c, CHILD_POOL, c->npools++);
+	return pool;
+}
+
+static struct config_service *add_service(struct config *c, const char *name)
+{
+	struct config_service *service;
+
+	c->services = mem_resize(c->services, c->nservices + 1, sizeof(c->services[0]));
+	service = &c->services[c->nservices];
+	*service = (struct config_service){ .name = mem_strdup(name) };
+	sections_init(KEY_SERVICE, name, service);
+	add_child(c, CHILD_SERVICE, c->nservices++);
+	return service;
+}
+
 static struct config *config_new(void)
 {
 	struct config *c = mem_alloc(sizeof(*c));
 
 	map_new(&c->lines);
 	c->path = mem_strdup("");
-	c->root.name = mem_strdup("root");
+	add_group(c, ROOT);
 	sections_init(KEY_DAEMON, NULL, &c->daemon);
 	sections_init(KEY_DATABASE, NULL, &c->database);
 	sections_init(KEY_CONTROL, NULL, &c->control);
-	sections_init(KEY_GROUP, "root", &c->root);
 	sections_init(KEY_RETRY, NULL, &c->retry);
 	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
 		c->providers[i].name = mem_strdup(config_provider_names[i]);
@@ -52,8 +96,11 @@ void config_free(struct config **ret)
 	sections_clear(KEY_DAEMON, &c->daemon);
 	sections_clear(KEY_DATABASE, &c->database);
 	sections_clear(KEY_CONTROL, &c->control);
-	sections_clear(KEY_GROUP, &c->root);
 	sections_clear(KEY_RETRY, &c->retry);
+	for (size_t i = 0; i < c->ngroups; i++) {
+		sections_clear(KEY_GROUP, &c->groups[i]);
+		mem_free(&c->groups[i].name);
+	}
 	for (size_t i = 0; i < c->npools; i++) {
 		sections_clear(KEY_POOL, &c->pools[i]);
 		mem_free(&c->pools[i].name);
@@ -66,34 +113,13 @@ void config_free(struct config **ret)
 		sections_clear(KEY_PROVIDER, &c->providers[i]);
 		mem_free(&c->providers[i].name);
 	}
+	mem_free(&c->groups);
 	mem_free(&c->pools);
 	mem_free(&c->services);
-	mem_free(&c->root.name);
+	mem_free(&c->children);
 	mem_free(&c->path);
 	map_free(&c->lines);
 	mem_free(ret);
-}
-
-static struct config_pool *add_pool(struct config *c, const char *name)
-{
-	struct config_pool *pool;
-
-	c->pools = mem_resize(c->pools, c->npools + 1, sizeof(c->pools[0]));
-	pool = &c->pools[c->npools++];
-	*pool = (struct config_pool){ .name = mem_strdup(name) };
-	sections_init(KEY_POOL, name, pool);
-	return pool;
-}
-
-static struct config_service *add_service(struct config *c, const char *name)
-{
-	struct config_service *service;
-
-	c->services = mem_resize(c->services, c->nservices + 1, sizeof(c->services[0]));
-	service = &c->services[c->nservices++];
-	*service = (struct config_service){ .name = mem_strdup(name) };
-	sections_init(KEY_SERVICE, name, service);
-	return service;
 }
 
 /* Appends "; did you mean …" when some name is near. */
@@ -115,7 +141,7 @@ static char *unknown_section(const char *section)
 	for (int i = 0; i < KEY_SECTION_COUNT; i++)
 		names[i] = key_section_spec((enum key_section)i)->name;
 	return with_nearest(mem_printf("[%s]: unknown section; allowed are [daemon], [database], [control], "
-				       "[group:root], [pool:NAME], [service:NAME], [provider:NAME], [retry]",
+				       "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]",
 				       section),
 			    kind, names, KEY_SECTION_COUNT);
 }
@@ -158,11 +184,17 @@ static int open_child(struct load *load, const char *title, const char *name, ch
 
 		load->name = pool->name;
 		load->base = pool;
-	} else {
+	} else if (load->kind == KEY_SERVICE) {
 		struct config_service *service = add_service(load->config, name);
 
 		load->name = service->name;
 		load->base = service;
+	} else {
+		struct config_group *group = strcmp(name, ROOT) ? add_group(load->config, name)
+								: &load->config->groups[0];
+
+		load->name = group->name;
+		load->base = group;
 	}
 	return 0;
 }
@@ -184,17 +216,6 @@ static int open_provider(struct load *load, const char *title, const char *name,
 	return -EINVAL;
 }
 
-static int open_group(struct load *load, const char *title, const char *name, char **ret_error)
-{
-	if (strcmp(name, "root") != 0) {
-		*ret_error = mem_printf("[%s]: unknown group; allowed is [group:root]", title);
-		return -EINVAL;
-	}
-	load->name = load->config->root.name;
-	load->base = &load->config->root;
-	return 0;
-}
-
 static int open_section(struct load *load, const char *title, char **ret_error)
 {
 	struct config *c = load->config;
@@ -206,13 +227,12 @@ static int open_section(struct load *load, const char *title, char **ret_error)
 	}
 	load->name = NULL;
 	switch (load->kind) {
+	case KEY_GROUP:
 	case KEY_POOL:
 	case KEY_SERVICE:
 		return open_child(load, title, name, ret_error);
 	case KEY_PROVIDER:
 		return open_provider(load, title, name, ret_error);
-	case KEY_GROUP:
-		return open_group(load, title, name, ret_error);
 	case KEY_DAEMON:
 		load->base = &c->daemon;
 		break;
@@ -275,95 +295,13 @@ static int on_entry(void *arg, const struct ini_entry *entry, char **ret_error)
 	return 0;
 }
 
-/* A check that failed: where, and what is wrong; takes `what`. */
-static int refuse(const struct config *c, const char *file, enum key_section kind, const char *name,
-		  const char *key, char *what, char **ret_error)
-{
-	AUTO(mem_free_str) char *title = sections_title(kind, name);
-	int line = sections_line(c, kind, name, key);
-
-	if (!line)
-		line = sections_line(c, kind, name, NULL);
-	if (line)
-		*ret_error = mem_printf("%s:%d: [%s] %s: %s", file, line, title, key, what);
-	else
-		*ret_error = mem_printf("%s: [%s] %s: %s", file, title, key, what);
-	mem_free(&what);
-	return -EINVAL;
-}
-
-static int check_delays(const struct config *c, const char *file, enum key_section kind, const char *name,
-			const char *keys[2], int64_t delay_ms, int64_t max_ms, char **ret_error)
-{
-	AUTO(mem_free_str) char *delay = key_duration_text(delay_ms), *max = key_duration_text(max_ms);
-	/* Told of the one that the file gave, else of the first. */
-	const char *key = sections_line(c, kind, name, keys[0]) ? keys[0] : keys[1];
-
-	if (delay_ms <= max_ms)
-		return 0;
-	return refuse(c, file, kind, name, key,
-		      mem_printf("%s is %s and %s is %s; the first may not be above the second", keys[0],
-				 delay, keys[1], max),
-		      ret_error);
-}
-
-static int check_children(const struct config *c, const char *file, char **ret_error)
-{
-	const char *keys[2] = { "restart_delay", "restart_delay_max" };
-	int r = 0;
-
-	for (size_t i = 0; i < c->npools && r == 0; i++) {
-		const struct config_pool *pool = &c->pools[i];
-
-		r = check_delays(c, file, KEY_POOL, pool->name, keys, pool->restart_delay_ms,
-				 pool->restart_delay_max_ms, ret_error);
-	}
-	for (size_t i = 0; i < c->nservices && r == 0; i++) {
-		const struct config_service *service = &c->services[i];
-
-		if (!service->command.len)
-			return refuse(c, file, KEY_SERVICE, service->name, "command",
-				      mem_strdup("empty; a service must have a program to run"), ret_error);
-		r = check_delays(c, file, KEY_SERVICE, service->name, keys, service->restart_delay_ms,
-				 service->restart_delay_max_ms, ret_error);
-	}
-	return r;
-}
-
-static int check_socket(const struct config *c, const char *file, char **ret_error)
-{
-	if (c->control.socket[0] || strlen(c->daemon.run_dir) + strlen("/proctor.sock") <= SOCKET_MAX)
-		return 0;
-	return refuse(
-		c, file, KEY_DAEMON, NULL, "run_dir",
-		mem_printf("too long for a socket in it, whose path has at most %d bytes; use a shorter "
-			   "one, or set socket in [control]",
-			   SOCKET_MAX),
-		ret_error);
-}
-
-static int check(const struct config *c, const char *file, char **ret_error)
-{
-	const char *keys[2] = { "base_delay", "max_delay" };
-	int r;
-
-	if (c->database.shared)
-		return refuse(c, file, KEY_DATABASE, NULL, "shared",
-			      mem_strdup("yes is not supported yet; allowed is no"), ret_error);
-	r = check_delays(c, file, KEY_RETRY, NULL, keys, c->retry.base_delay_ms, c->retry.max_delay_ms,
-			 ret_error);
-	if (r == 0)
-		r = check_socket(c, file, ret_error);
-	return r < 0 ? r : check_children(c, file, ret_error);
-}
-
 /* Completes what was read from `file` (r: how that went) and hands it over, or frees it. */
 static int finish(struct config *c, const char *file, int r, struct config **ret, char **ret_error)
 {
 	if (r == 0 && !c->npools)
 		(void)add_pool(c, "probe");
 	if (r == 0)
-		r = check(c, file, ret_error);
+		r = config_check(c, file, ret_error);
 	if (r < 0) {
 		config_free(&c);
 		return r;
@@ -391,6 +329,63 @@ int config_load(const char *path, struct config **ret, char **ret_error)
 		return finish(load.config, "", 0, ret, ret_error);
 	r = ini_read_file(file, on_entry, &load, ret_error);
 	return finish(load.config, file, r, ret, ret_error);
+}
+
+const struct config_group *config_root(const struct config *c)
+{
+	return &c->groups[0];
+}
+
+const char *config_child_name(const struct config *c, const struct config_child *child)
+{
+	switch (child->kind) {
+	case CHILD_GROUP:
+		return c->groups[child->index].name;
+	case CHILD_POOL:
+		return c->pools[child->index].name;
+	case CHILD_SERVICE:
+		break;
+	}
+	return c->services[child->index].name;
+}
+
+const char *config_child_group(const struct config *c, const struct config_child *child)
+{
+	switch (child->kind) {
+	case CHILD_GROUP:
+		return c->groups[child->index].group;
+	case CHILD_POOL:
+		return c->pools[child->index].group;
+	case CHILD_SERVICE:
+		break;
+	}
+	return c->services[child->index].group;
+}
+
+const struct config_pool *config_pool_of(const struct config *c, const char *provider)
+{
+	const struct config_pool *others = NULL;
+
+	for (size_t i = 0; i < c->npools; i++) {
+		const struct config_list *providers = &c->pools[i].providers;
+
+		for (size_t k = 0; k < providers->len; k++) {
+			if (!strcmp(providers->words[k], provider))
+				return &c->pools[i];
+		}
+		if (!providers->len)
+			others = &c->pools[i];
+	}
+	return others;
+}
+
+const struct config_group *config_find_group(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->ngroups; i++) {
+		if (!strcmp(c->groups[i].name, name))
+			return &c->groups[i];
+	}
+	return NULL;
 }
 
 const struct config_pool *config_find_pool(const struct config *c, const char *name)

@@ -31,6 +31,7 @@ struct config_daemon {
 	char *models;	/* "" = the installed models.ini */
 	int log_level;	/* enum log_level of base/log.h */
 	int64_t drain_timeout_ms;
+	int64_t events_retention_ms; /* 0 = for ever */
 };
 
 struct config_database {
@@ -48,17 +49,20 @@ struct config_control {
 enum config_strategy { CONFIG_ONE_FOR_ONE, CONFIG_ONE_FOR_ALL, CONFIG_REST_FOR_ONE };
 
 struct config_group {
-	char *name; /* "root" */
+	char *name;  /* "root" */
+	char *group; /* parent; "" for root alone */
 	enum config_strategy strategy;
-	int intensity; /* restarts borne within period_ms */
+	int intensity; /* restarts borne within period_ms, >= 1 */
 	int64_t period_ms;
 };
 
 struct config_pool {
-	char *name;		    /* "probe" */
-	struct config_list command; /* no words = the installed probe worker */
-	int size;		    /* workers */
-	int capacity;		    /* conversations at once in each */
+	char *name;		      /* "probe" */
+	char *group;		      /* parent */
+	struct config_list providers; /* names; none = every provider that no other pool names */
+	struct config_list command;   /* no words = the installed probe worker */
+	int size;		      /* workers */
+	int capacity;		      /* conversations at once in each */
 	int64_t boot_timeout_ms;
 	int64_t job_timeout_ms; /* the most that one call may take */
 	bool require_healthy;
@@ -70,22 +74,35 @@ struct config_pool {
 	int64_t stable_after_ms;
 	int64_t shutdown_timeout_ms;
 	struct config_list environment; /* NAME=value */
+	/* When a worker is recycled; 0 = never for this reason. */
+	int max_jobs;
+	int64_t max_age_ms;
+	int64_t max_rss_bytes;
+	/* Limits of each worker; 0 = none. */
+	int64_t memory_limit_bytes;
+	int64_t cpu_limit_ms; /* of processor time */
 };
 
-enum config_ready { CONFIG_READY_NONE = 0, CONFIG_READY_FD = -1 };
+enum config_ready { CONFIG_READY_NONE = 0, CONFIG_READY_FD = -1, CONFIG_READY_COMMAND = -2 };
 
 struct config_service {
 	char *name;
-	struct config_list command; /* never empty */
-	int type;		    /* enum restart_type of policy/restart.h */
-	int64_t ready_ms;	    /* CONFIG_READY_FD, CONFIG_READY_NONE, or ready after this long */
+	char *group;			  /* parent */
+	struct config_list command;	  /* never empty */
+	int type;			  /* enum restart_type of policy/restart.h */
+	int64_t ready_ms;		  /* an enum config_ready, or ready after this long */
+	struct config_list ready_command; /* never empty with CONFIG_READY_COMMAND: exit status 0 = ready */
+	int64_t ready_interval_ms;	  /* between runs of ready_command */
 	int64_t ready_timeout_ms;
 	int64_t shutdown_timeout_ms;
+	int stop_signal;  /* number, e.g. SIGTERM */
 	int death_signal; /* number, e.g. SIGKILL: sent by the kernel when the daemon dies */
 	int64_t restart_delay_ms;
 	int64_t restart_delay_max_ms;
 	int64_t stable_after_ms;
 	struct config_list environment;
+	int64_t memory_limit_bytes; /* 0 = none */
+	int64_t cpu_limit_ms;	    /* of processor time; 0 = none */
 };
 
 struct config_provider {
@@ -105,6 +122,14 @@ struct config_retry {
 	int64_t rate_limit_patience_ms;
 };
 
+/* What stands in a group: one of config's groups, pools or services. */
+enum config_child_kind { CHILD_GROUP, CHILD_POOL, CHILD_SERVICE };
+
+struct config_child {
+	enum config_child_kind kind;
+	size_t index; /* into groups, pools or services */
+};
+
 struct map;
 
 struct config {
@@ -112,11 +137,16 @@ struct config {
 	struct config_daemon daemon;
 	struct config_database database;
 	struct config_control control;
-	struct config_group root;
-	struct config_pool *pools; /* file order; at least `probe` */
+	struct config_group *groups; /* root first, the others in file order */
+	size_t ngroups;
+	struct config_pool *pools; /* file order; at least one: `probe` where the file has none */
 	size_t npools;
 	struct config_service *services; /* file order; may be NULL */
 	size_t nservices;
+	/* All but root, in the order of their sections: the start order within each group. A parent may stand
+	 * behind its children. */
+	struct config_child *children;
+	size_t nchildren;
 	struct config_provider providers[CONFIG_PROVIDERS];
 	struct config_retry retry;
 	struct map *lines; /* of what the file gave; for config/sections.c only */
@@ -136,7 +166,17 @@ int config_load_text(const char *name, const char *text, size_t len, struct conf
 
 void config_free(struct config **c);
 
+const struct config_group *config_root(const struct config *c);
+
+/* Its name, and that of the group it stands in. */
+const char *config_child_name(const struct config *c, const struct config_child *child);
+const char *config_child_group(const struct config *c, const struct config_child *child);
+
+/* The pool that runs the calls to a provider; every known provider has one, and only one. */
+const struct config_pool *config_pool_of(const struct config *c, const char *provider);
+
 /* NULL when there is none of that name. */
+const struct config_group *config_find_group(const struct config *c, const char *name);
 const struct config_pool *config_find_pool(const struct config *c, const char *name);
 const struct config_service *config_find_service(const struct config *c, const char *name);
 const struct config_provider *config_find_provider(const struct config *c, const char *name);
@@ -156,7 +196,7 @@ void config_walk(const struct config *c, void (*each)(void *arg, const struct co
 /* The same as ini text, redacted. */
 void config_write(const struct config *c, FILE *out);
 
-/* Keys whose values differ. A section that came or went is told once, with key "" and live = false.
+/* Keys whose values differ. A section that came or went is told once, with key "" and live = true.
  * Strings are valid during the call. */
 void config_diff(const struct config *from, const struct config *to,
 		 void (*each)(void *arg, const char *section, const char *key, bool live), void *arg);

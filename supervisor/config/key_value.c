@@ -27,6 +27,11 @@ static const struct {
 	int64_t ms;
 } units[] = { { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 } };
 
+static const struct {
+	const char *name;
+	int64_t bytes;
+} sizes[] = { { "T", INT64_C(1) << 40 }, { "G", 1 << 30 }, { "M", 1 << 20 }, { "K", 1 << 10 }, { "", 1 } };
+
 /* Decimal digits and nothing else. */
 static int parse_number(const char *text, int64_t *ret, const char **ret_rest)
 {
@@ -86,6 +91,35 @@ char *key_duration_text(int64_t ms)
 	return best;
 }
 
+int key_parse_size(const char *text, int64_t *ret_bytes)
+{
+	const char *unit;
+	int64_t value;
+
+	if (parse_number(text, &value, &unit) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		int64_t bytes;
+
+		if (strcmp(unit, sizes[i].name) != 0)
+			continue;
+		if (__builtin_mul_overflow(value, sizes[i].bytes, &bytes))
+			return -EINVAL;
+		*ret_bytes = bytes;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+char *key_size_text(int64_t bytes)
+{
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		if (bytes && bytes % sizes[i].bytes == 0)
+			return mem_printf("%lld%s", (long long)(bytes / sizes[i].bytes), sizes[i].name);
+	}
+	return mem_strdup("0");
+}
+
 static void *field_of(const struct key_spec *key, void *base)
 {
 	return (char *)base + key->offset;
@@ -124,6 +158,16 @@ static int parse_duration(const struct key_spec *key, void *field, const char *t
 	if (key_parse_duration(text, &ms) < 0 || !in_range(key, ms))
 		return -EINVAL;
 	*(int64_t *)field = ms;
+	return 0;
+}
+
+static int parse_size(const struct key_spec *key, void *field, const char *text)
+{
+	int64_t bytes;
+
+	if (key_parse_size(text, &bytes) < 0 || (bytes && !in_range(key, bytes)))
+		return -EINVAL;
+	*(int64_t *)field = bytes;
 	return 0;
 }
 
@@ -172,6 +216,8 @@ static int parse_ready(const struct key_spec *key, void *field, const char *text
 
 	if (!strcmp(text, "fd"))
 		*ready = CONFIG_READY_FD;
+	else if (!strcmp(text, "command"))
+		*ready = CONFIG_READY_COMMAND;
 	else if (!strcmp(text, "none"))
 		*ready = CONFIG_READY_NONE;
 	else
@@ -273,19 +319,13 @@ static int parse_env(const struct key_spec *key, void *field, const char *text)
 }
 
 static int (*const parsers[])(const struct key_spec *key, void *field, const char *text) = {
-	[KEY_STRING] = parse_string,
-	[KEY_PATH] = parse_path,
-	[KEY_URL] = parse_url,
-	[KEY_BOOL] = parse_bool,
-	[KEY_INT] = parse_int,
-	[KEY_DURATION] = parse_duration,
-	[KEY_ENUM] = parse_enum,
-	[KEY_SIGNAL] = parse_signal,
-	[KEY_READY] = parse_ready,
-	[KEY_MODE] = parse_mode,
-	[KEY_WORDS] = parse_words,
-	[KEY_ENV] = parse_env,
-	[KEY_DATABASE_URL] = parse_database_url,
+	[KEY_STRING] = parse_string, [KEY_PATH] = parse_path,
+	[KEY_URL] = parse_url,	     [KEY_BOOL] = parse_bool,
+	[KEY_INT] = parse_int,	     [KEY_DURATION] = parse_duration,
+	[KEY_ENUM] = parse_enum,     [KEY_SIZE] = parse_size,
+	[KEY_SIGNAL] = parse_signal, [KEY_READY] = parse_ready,
+	[KEY_MODE] = parse_mode,     [KEY_WORDS] = parse_words,
+	[KEY_ENV] = parse_env,	     [KEY_DATABASE_URL] = parse_database_url,
 };
 
 /* Values of these types may hold a secret and are never quoted back. */
@@ -329,6 +369,8 @@ static char *ready_text(int64_t ready)
 {
 	if (ready == CONFIG_READY_FD)
 		return mem_strdup("fd");
+	if (ready == CONFIG_READY_COMMAND)
+		return mem_strdup("command");
 	return ready == CONFIG_READY_NONE ? mem_strdup("none") : key_duration_text(ready);
 }
 
@@ -356,6 +398,8 @@ char *key_text(const struct key_spec *key, const void *base, bool redact)
 		return key_duration_text(*(const int64_t *)field);
 	case KEY_ENUM:
 		return mem_strdup(key->words[*(const int *)field]);
+	case KEY_SIZE:
+		return key_size_text(*(const int64_t *)field);
 	case KEY_SIGNAL:
 		return mem_strdup(signal_name(*(const int *)field));
 	case KEY_READY:
@@ -393,6 +437,13 @@ static char *allowed_duration(const struct key_spec *key)
 	return mem_printf("a duration from %s to %s, as 500ms, 30s, 5m, 6h or 2d", min, max);
 }
 
+static char *allowed_size(const struct key_spec *key)
+{
+	AUTO(mem_free_str) char *min = key_size_text(key->min), *max = key_size_text(key->max);
+
+	return mem_printf("0, or a size from %s to %s, as 256M or 2G", min, max);
+}
+
 static char *allowed_words(const struct key_spec *key)
 {
 	struct buf text = BUF_INIT(0);
@@ -423,10 +474,12 @@ char *key_allowed(const struct key_spec *key)
 		return allowed_duration(key);
 	case KEY_ENUM:
 		return allowed_words(key);
+	case KEY_SIZE:
+		return allowed_size(key);
 	case KEY_SIGNAL:
 		return mem_strdup("one of KILL, TERM, INT, QUIT, HUP");
 	case KEY_READY:
-		return mem_strdup("fd, none, or a duration up to 1h such as 2s");
+		return mem_strdup("fd, command, none, or a duration up to 1h such as 2s");
 	case KEY_MODE:
 		return mem_strdup("an octal mode such as 0660");
 	case KEY_WORDS:

@@ -28,8 +28,9 @@ enum key_type {
 	KEY_INT,	  /* int64_t or int, by `width` */
 	KEY_DURATION,	  /* int64_t ms: 500ms 30s 5m 6h 2d */
 	KEY_ENUM,	  /* int: position in `words` */
+	KEY_SIZE,	  /* int64_t bytes: 0, or 256M 1G */
 	KEY_SIGNAL,	  /* int: TERM INT QUIT KILL HUP */
-	KEY_READY,	  /* int64_t: fd, none or a duration */
+	KEY_READY,	  /* int64_t: fd, command, none or a duration */
 	KEY_MODE,	  /* unsigned: octal */
 	KEY_WORDS,	  /* struct config_list: words, quotes as in a shell, nothing expanded */
 	KEY_ENV,	  /* struct config_list of NAME=value */
@@ -41,7 +42,7 @@ struct key_spec {
 	const char *name;
 	enum key_type type;
 	const char *fallback;	  /* default, as one would write it */
-	int64_t min, max;	  /* of numbers and durations (ms) */
+	int64_t min, max;	  /* of numbers, durations (ms) and sizes (bytes; 0 is allowed besides) */
 	const char *const *words; /* of KEY_ENUM; ends with NULL */
 	size_t offset;		  /* into the section's struct */
 	size_t width;		  /* bytes of the field */
@@ -82,5 +83,11 @@ int key_parse_duration(const char *text, int64_t *ret_ms) __attribute__((warn_un
 
 /* The shortest exact way to write it: 90000 → "90s". Fresh. */
 char *key_duration_text(int64_t ms) __attribute__((warn_unused_result));
+
+/* Sizes: bytes, or with K, M, G, T in steps of 1024. -EINVAL otherwise. */
+int key_parse_size(const char *text, int64_t *ret_bytes) __attribute__((warn_unused_result));
+
+/* In the largest unit that divides it: 268435456 → "256M". Fresh. */
+char *key_size_text(int64_t bytes) __attribute__((warn_unused_result));
 
 #endif

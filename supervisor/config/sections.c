@@ -40,7 +40,11 @@ static const char *provider_default(const struct key_spec *key, const char *name
 
 const char *sections_default(const struct key_spec *key, const char *name)
 {
-	return key->section == KEY_PROVIDER && name ? provider_default(key, name) : key->fallback;
+	if (key->section == KEY_PROVIDER && name)
+		return provider_default(key, name);
+	if (key->section == KEY_GROUP && name && !strcmp(name, "root") && !strcmp(key->name, "group"))
+		return "";
+	return key->fallback;
 }
 
 char *sections_title(enum key_section kind, const char *name)
@@ -73,19 +77,30 @@ void sections_clear(enum key_section kind, void *base)
 	}
 }
 
+struct section sections_of_child(const struct config *c, const struct config_child *child)
+{
+	switch (child->kind) {
+	case CHILD_GROUP:
+		return (struct section){ KEY_GROUP, c->groups[child->index].name, &c->groups[child->index] };
+	case CHILD_POOL:
+		return (struct section){ KEY_POOL, c->pools[child->index].name, &c->pools[child->index] };
+	case CHILD_SERVICE:
+		break;
+	}
+	return (struct section){ KEY_SERVICE, c->services[child->index].name, &c->services[child->index] };
+}
+
 size_t sections_list(const struct config *c, struct section **ret)
 {
-	size_t len = 0, room = 5 + c->npools + c->nservices + CONFIG_PROVIDERS;
+	size_t len = 0, room = 5 + c->nchildren + CONFIG_PROVIDERS;
 	struct section *list = mem_array(room, sizeof(*list));
 
 	list[len++] = (struct section){ KEY_DAEMON, NULL, &c->daemon };
 	list[len++] = (struct section){ KEY_DATABASE, NULL, &c->database };
 	list[len++] = (struct section){ KEY_CONTROL, NULL, &c->control };
-	list[len++] = (struct section){ KEY_GROUP, c->root.name, &c->root };
-	for (size_t i = 0; i < c->npools; i++)
-		list[len++] = (struct section){ KEY_POOL, c->pools[i].name, &c->pools[i] };
-	for (size_t i = 0; i < c->nservices; i++)
-		list[len++] = (struct section){ KEY_SERVICE, c->services[i].name, &c->services[i] };
+	list[len++] = (struct section){ KEY_GROUP, c->groups[0].name, &c->groups[0] };
+	for (size_t i = 0; i < c->nchildren; i++)
+		list[len++] = sections_of_child(c, &c->children[i]);
 	for (size_t i = 0; i < CONFIG_PROVIDERS; i++)
 		list[len++] = (struct section){ KEY_PROVIDER, c->providers[i].name, &c->providers[i] };
 	list[len++] = (struct section){ KEY_RETRY, NULL, &c->retry };

@@ -18,10 +18,13 @@ struct section {
  * at belongs to the config. */
 size_t sections_list(const struct config *c, struct section **ret) __attribute__((warn_unused_result));
 
+/* The section of a group, pool or service. */
+struct section sections_of_child(const struct config *c, const struct config_child *child);
+
 /* "pool:probe", fresh. */
 char *sections_title(enum key_section kind, const char *name) __attribute__((warn_unused_result));
 
-/* The default of a key; a provider has its own. */
+/* The default of a key; providers and the root group have their own. */
 const char *sections_default(const struct key_spec *key, const char *name);
 
 /* Line that gave the key (key NULL: the section); 0 = none did. */

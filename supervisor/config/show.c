@@ -108,7 +108,7 @@ static void diff_presence(const struct section *list, size_t len, const struct s
 		AUTO(mem_free_str) char *title = sections_title(list[i].kind, list[i].name);
 
 		if (!find_section(other, other_len, &list[i]))
-			each(arg, title, "", false);
+			each(arg, title, "", true);
 	}
 }
 
@@ -139,11 +139,19 @@ static void sample_key(FILE *out, const struct key_spec *key, const char *value)
 		key->live ? " [live]" : "", key->name, *value ? " " : "", value);
 }
 
+static bool is_root(enum key_section kind, const char *name)
+{
+	return kind == KEY_GROUP && name && !strcmp(name, "root");
+}
+
 static void sample_keys(FILE *out, enum key_section kind, const char *name)
 {
 	for (size_t i = 0; i < key_table_len; i++) {
-		if (key_table[i].section == kind)
-			sample_key(out, &key_table[i], sections_default(&key_table[i], name));
+		const char *value = sections_default(&key_table[i], name);
+
+		/* What root has not is told with the groups that have it. */
+		if (key_table[i].section == kind && !(is_root(kind, name) && !*value))
+			sample_key(out, &key_table[i], value);
 	}
 }
 
@@ -154,6 +162,15 @@ static void sample_section(FILE *out, enum key_section kind, const char *name, b
 
 	fprintf(out, "\n; %s\n%s[%s]\n\n", key_section_spec(kind)->help, off ? ";" : "", title);
 	sample_keys(out, kind, name);
+}
+
+/* What another group has that root has not; the rest is told with root. */
+static void sample_group(FILE *out)
+{
+	const struct key_spec *key = key_find(KEY_GROUP, "group");
+
+	fputs("\n;[group:NAME]\n", out);
+	sample_key(out, key, key->fallback);
 }
 
 /* What differs from provider to provider; the rest is told once, with the first of them. */
@@ -175,7 +192,7 @@ void config_write_sample(FILE *out)
 	      "change one.\n"
 	      "; A comment starts with ; or # at the left, or with a blank and ; behind a value. An indented "
 	      "line\n"
-	      "; continues the value above it. Durations: 500ms 30s 5m 6h 2d.\n"
+	      "; continues the value above it. Durations: 500ms 30s 5m 6h 2d. Sizes: 256M 2G.\n"
 	      "; A change of a [live] key takes effect on a reload, of another at the next start.\n"
 	      "; `proctord --check-config FILE` checks this file, `proctorctl config show` tells what is in "
 	      "effect.\n"
@@ -185,6 +202,7 @@ void config_write_sample(FILE *out)
 	sample_section(out, KEY_DATABASE, NULL, false);
 	sample_section(out, KEY_CONTROL, NULL, false);
 	sample_section(out, KEY_GROUP, "root", false);
+	sample_group(out);
 	sample_section(out, KEY_POOL, "probe", false);
 	sample_section(out, KEY_SERVICE, "NAME", true);
 	sample_section(out, KEY_PROVIDER, config_provider_names[0], false);
@@ -214,7 +232,7 @@ void config_write_reference(FILE *out)
 	      out);
 	for (int kind = 0; kind < KEY_SECTION_COUNT; kind++) {
 		const struct key_section_spec *spec = key_section_spec((enum key_section)kind);
-		const char *tail = kind == KEY_GROUP ? ":root" : spec->named ? ":NAME" : "";
+		const char *tail = spec->named ? ":NAME" : "";
 
 		fprintf(out,
 			"\n## [%s%s]\n\n%s.\n\n| key | default | allowed | live | meaning "
