@@ -7,6 +7,9 @@
 #include "config/config.h"
 #include "config/sections.h"
 #include "config/words.h"
+#include "policy/backoff.h"
+#include "policy/intensity.h"
+#include "policy/restart.h"
 
 #define SOCKET_MAX 107 /* sun_path less its NUL */
 
@@ -189,15 +192,6 @@ static int check_tree(const struct checker *ch)
 
 /* ---- which pool runs whose calls ---- */
 
-static bool is_provider(const char *name)
-{
-	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
-		if (!strcmp(config_provider_names[i], name))
-			return true;
-	}
-	return false;
-}
-
 static bool names_provider(const struct config_pool *pool, const char *provider, size_t words)
 {
 	for (size_t i = 0; i < words; i++) {
@@ -210,14 +204,7 @@ static bool names_provider(const struct config_pool *pool, const char *provider,
 static int check_provider(const struct checker *ch, const struct config_pool *pool, size_t word)
 {
 	const char *provider = pool->providers.words[word];
-	AUTO(mem_free_str) char *nearest = words_nearest(provider, config_provider_names, CONFIG_PROVIDERS);
 
-	if (!is_provider(provider))
-		return refuse(
-			ch, KEY_POOL, pool->name, "providers",
-			mem_printf("unknown provider '%.60s'; allowed are openai, anthropic, google, xai, "
-				   "deepseek, mistral, simulated%s%s",
-				   provider, *nearest ? "; the nearest: " : "", nearest));
 	if (names_provider(pool, provider, word))
 		return refuse(ch, KEY_POOL, pool->name, "providers",
 			      mem_printf("%s stands in it twice; remove one", provider));
@@ -293,24 +280,16 @@ struct loop_of_crashes {
 	int64_t delay_ms, max_ms;
 };
 
-/* The effective limit of a pool: a burst that takes half of it is one accident. */
-static int64_t limit_of(const struct loop_of_crashes *loop, int intensity)
-{
-	return intensity > loop->slots / 2 ? intensity : loop->slots / 2;
-}
-
-/* From the first to the failure that exceeds `intensity`, at the least: lives of no length, and of each delay
- * the half that is certain. */
+/* From the first failure to the one that exceeds the limit, at the least: lives of no length, and of each
+ * delay the half that is certain. */
 static int64_t least_ms(const struct loop_of_crashes *loop, int intensity)
 {
-	int64_t failures = limit_of(loop, intensity) + 1;
-	int64_t of_each = (failures + loop->slots - 1) / loop->slots;
-	int64_t sum_ms = 0, delay_ms = loop->delay_ms;
+	int failures = intensity_of_pool(intensity, loop->slots) + 1;
+	int of_each = (failures + loop->slots - 1) / loop->slots;
+	int64_t sum_ms = 0;
 
-	for (int64_t n = 1; n < of_each; n++) {
-		sum_ms += delay_ms - delay_ms / 2;
-		delay_ms = delay_ms > loop->max_ms / 2 ? loop->max_ms : delay_ms * 2;
-	}
+	for (int n = 1; n < of_each; n++)
+		sum_ms += backoff_delay_ms(loop->delay_ms, loop->max_ms, (unsigned)n, 0);
 	return sum_ms;
 }
 
@@ -327,9 +306,9 @@ static int refuse_unreachable(const struct checker *ch, const struct config_grou
 
 	while (reachable > 0 && least_ms(loop, reachable) > group->period_ms)
 		reachable--;
-	what = mem_printf("can never be exceeded by [%s]: its restart_delay spreads %lld failures over %s at "
+	what = mem_printf("can never be exceeded by [%s]: its restart_delay spreads %d failures over %s at "
 			  "least, and period is %s; set period to %s or more, ",
-			  title, (long long)limit_of(loop, group->intensity) + 1, need, period, enough);
+			  title, intensity_of_pool(group->intensity, loop->slots) + 1, need, period, enough);
 	if (reachable > 0)
 		mem_set_str(&what, mem_printf("%sintensity to %d or less, or a shorter restart_delay", what,
 					      reachable));
@@ -367,7 +346,9 @@ static int check_intensities(const struct checker *ch)
 						      service->restart_delay_ms,
 						      service->restart_delay_max_ms };
 
-		r = check_reach(ch, service->group, &loop);
+		/* What is never restarted makes no crash loop. */
+		if (service->type != RESTART_TEMPORARY)
+			r = check_reach(ch, service->group, &loop);
 	}
 	return r;
 }

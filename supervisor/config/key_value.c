@@ -21,105 +21,6 @@ static const struct {
 	{ "KILL", SIGKILL }, { "TERM", SIGTERM }, { "INT", SIGINT }, { "QUIT", SIGQUIT }, { "HUP", SIGHUP }
 };
 
-/* Largest first, so that the text of a duration takes the largest that divides it. */
-static const struct {
-	const char *name;
-	int64_t ms;
-} units[] = { { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 } };
-
-static const struct {
-	const char *name;
-	int64_t bytes;
-} sizes[] = { { "T", INT64_C(1) << 40 }, { "G", 1 << 30 }, { "M", 1 << 20 }, { "K", 1 << 10 }, { "", 1 } };
-
-/* Decimal digits and nothing else. */
-static int parse_number(const char *text, int64_t *ret, const char **ret_rest)
-{
-	char *end;
-	long long value;
-
-	if (!isdigit((unsigned char)*text))
-		return -EINVAL;
-	errno = 0;
-	value = strtoll(text, &end, 10);
-	if (errno)
-		return -ERANGE;
-	*ret = value;
-	*ret_rest = end;
-	return 0;
-}
-
-int key_parse_duration(const char *text, int64_t *ret_ms)
-{
-	const char *unit;
-	int64_t value;
-
-	if (parse_number(text, &value, &unit) < 0)
-		return -EINVAL;
-	if (!value && !*unit) {
-		*ret_ms = 0;
-		return 0;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-		int64_t ms;
-
-		if (strcmp(unit, units[i].name) != 0)
-			continue;
-		if (__builtin_mul_overflow(value, units[i].ms, &ms))
-			return -EINVAL;
-		*ret_ms = ms;
-		return 0;
-	}
-	return -EINVAL;
-}
-
-char *key_duration_text(int64_t ms)
-{
-	char *best = mem_printf("%lldms", (long long)ms);
-
-	if (!ms)
-		mem_set_str(&best, mem_strdup("0s"));
-	for (size_t i = 0; ms && i < ARRAY_LEN(units); i++) {
-		AUTO(mem_free_str) char *text = NULL;
-
-		if (ms % units[i].ms)
-			continue;
-		text = mem_printf("%lld%s", (long long)(ms / units[i].ms), units[i].name);
-		if (strlen(text) < strlen(best))
-			mem_set_str(&best, mem_strdup(text));
-	}
-	return best;
-}
-
-int key_parse_size(const char *text, int64_t *ret_bytes)
-{
-	const char *unit;
-	int64_t value;
-
-	if (parse_number(text, &value, &unit) < 0)
-		return -EINVAL;
-	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
-		int64_t bytes;
-
-		if (strcmp(unit, sizes[i].name) != 0)
-			continue;
-		if (__builtin_mul_overflow(value, sizes[i].bytes, &bytes))
-			return -EINVAL;
-		*ret_bytes = bytes;
-		return 0;
-	}
-	return -EINVAL;
-}
-
-char *key_size_text(int64_t bytes)
-{
-	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
-		if (bytes && bytes % sizes[i].bytes == 0)
-			return mem_printf("%lld%s", (long long)(bytes / sizes[i].bytes), sizes[i].name);
-	}
-	return mem_strdup("0");
-}
-
 static void *field_of(const struct key_spec *key, void *base)
 {
 	return (char *)base + key->offset;
@@ -142,7 +43,7 @@ static int parse_int(const struct key_spec *key, void *field, const char *text)
 	const char *rest;
 	int64_t value;
 
-	if (parse_number(text, &value, &rest) < 0 || *rest || !in_range(key, value))
+	if (key_parse_number(text, &value, &rest) < 0 || *rest || !in_range(key, value))
 		return -EINVAL;
 	if (key->width == sizeof(int))
 		*(int *)field = (int)value;
@@ -285,6 +186,28 @@ static int parse_words(const struct key_spec *key, void *field, const char *text
 	return words_split(text, &list) < 0 ? -EINVAL : set_words(key, field, &list);
 }
 
+static bool is_one_of(const char *const *words, const char *word)
+{
+	while (*words && strcmp(*words, word) != 0)
+		words++;
+	return *words;
+}
+
+static int parse_names(const struct key_spec *key, void *field, const char *text)
+{
+	struct config_list list;
+
+	if (words_split(text, &list) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < list.len; i++) {
+		if (!is_one_of(key->words, list.words[i])) {
+			words_free(&list);
+			return -EINVAL;
+		}
+	}
+	return set_words(key, field, &list);
+}
+
 static bool is_assignment(const char *word)
 {
 	size_t len = 0;
@@ -319,13 +242,11 @@ static int parse_env(const struct key_spec *key, void *field, const char *text)
 }
 
 static int (*const parsers[])(const struct key_spec *key, void *field, const char *text) = {
-	[KEY_STRING] = parse_string, [KEY_PATH] = parse_path,
-	[KEY_URL] = parse_url,	     [KEY_BOOL] = parse_bool,
-	[KEY_INT] = parse_int,	     [KEY_DURATION] = parse_duration,
-	[KEY_ENUM] = parse_enum,     [KEY_SIZE] = parse_size,
-	[KEY_SIGNAL] = parse_signal, [KEY_READY] = parse_ready,
-	[KEY_MODE] = parse_mode,     [KEY_WORDS] = parse_words,
-	[KEY_ENV] = parse_env,	     [KEY_DATABASE_URL] = parse_database_url,
+	[KEY_STRING] = parse_string, [KEY_PATH] = parse_path, [KEY_URL] = parse_url,
+	[KEY_BOOL] = parse_bool,     [KEY_INT] = parse_int,   [KEY_DURATION] = parse_duration,
+	[KEY_ENUM] = parse_enum,     [KEY_SIZE] = parse_size, [KEY_SIGNAL] = parse_signal,
+	[KEY_READY] = parse_ready,   [KEY_MODE] = parse_mode, [KEY_WORDS] = parse_words,
+	[KEY_NAMES] = parse_names,   [KEY_ENV] = parse_env,   [KEY_DATABASE_URL] = parse_database_url,
 };
 
 /* Values of these types may hold a secret and are never quoted back. */
@@ -386,6 +307,7 @@ char *key_text(const struct key_spec *key, const void *base, bool redact)
 	case KEY_DATABASE_URL:
 		return shown(*(char *const *)field, redact);
 	case KEY_WORDS:
+	case KEY_NAMES:
 	case KEY_ENV:
 		return shown(((const struct config_list *)field)->text, redact);
 	case KEY_BOOL:
@@ -422,6 +344,7 @@ void key_clear(const struct key_spec *key, void *base)
 		mem_free(field);
 		break;
 	case KEY_WORDS:
+	case KEY_NAMES:
 	case KEY_ENV:
 		words_free(field);
 		break;
@@ -444,12 +367,12 @@ static char *allowed_size(const struct key_spec *key)
 	return mem_printf("0, or a size from %s to %s, as 256M or 2G", min, max);
 }
 
-static char *allowed_words(const struct key_spec *key)
+static char *allowed_words(const struct key_spec *key, const char *how_many)
 {
 	struct buf text = BUF_INIT(0);
 	size_t len;
 
-	buf_puts(&text, "one of ");
+	buf_puts(&text, how_many);
 	for (int i = 0; key->words[i]; i++)
 		buf_putf(&text, "%s%s", i ? ", " : "", key->words[i]);
 	return buf_take(&text, &len);
@@ -473,7 +396,7 @@ char *key_allowed(const struct key_spec *key)
 	case KEY_DURATION:
 		return allowed_duration(key);
 	case KEY_ENUM:
-		return allowed_words(key);
+		return allowed_words(key, "one of ");
 	case KEY_SIZE:
 		return allowed_size(key);
 	case KEY_SIGNAL:
@@ -484,6 +407,8 @@ char *key_allowed(const struct key_spec *key)
 		return mem_strdup("an octal mode such as 0660");
 	case KEY_WORDS:
 		return mem_strdup("a program and its arguments, with every quote closed");
+	case KEY_NAMES:
+		return allowed_words(key, "empty, or any of ");
 	case KEY_ENV:
 		return mem_strdup(
 			"NAME=value words, with every quote closed and no API key (those belong into "

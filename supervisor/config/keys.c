@@ -78,7 +78,7 @@ const struct key_spec key_table[] = {
 
 	{ POOL("group", group, KEY_STRING), .fallback = "root", .min = 1, .max = 32,
 	  .help = "group that it stands in" },
-	{ POOL("providers", providers, KEY_WORDS), .fallback = "", .max = 400, .live = true,
+	{ POOL("providers", providers, KEY_NAMES), .fallback = "", .max = 400, .words = config_provider_names, .live = true,
 	  .help = "whose calls it runs, and no other pool; empty: of all providers that no other pool names" },
 	{ POOL("command", command, KEY_WORDS), .fallback = "", .max = 4000, .live = true,
 	  .help = "worker program and arguments; empty: the installed probe worker" },

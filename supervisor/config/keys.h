@@ -33,6 +33,7 @@ enum key_type {
 	KEY_READY,	  /* int64_t: fd, command, none or a duration */
 	KEY_MODE,	  /* unsigned: octal */
 	KEY_WORDS,	  /* struct config_list: words, quotes as in a shell, nothing expanded */
+	KEY_NAMES,	  /* struct config_list: none or some of `words` */
 	KEY_ENV,	  /* struct config_list of NAME=value */
 	KEY_DATABASE_URL, /* char *, secret: redacted wherever it is shown */
 };
@@ -43,7 +44,7 @@ struct key_spec {
 	enum key_type type;
 	const char *fallback;	  /* default, as one would write it */
 	int64_t min, max;	  /* of numbers, durations (ms) and sizes (bytes; 0 is allowed besides) */
-	const char *const *words; /* of KEY_ENUM; ends with NULL */
+	const char *const *words; /* of KEY_ENUM and KEY_NAMES; ends with NULL */
 	size_t offset;		  /* into the section's struct */
 	size_t width;		  /* bytes of the field */
 	bool live;		  /* a reload applies it */
@@ -77,6 +78,10 @@ void key_clear(const struct key_spec *key, void *base);
 
 /* What the type allows, for messages and the reference: "a duration from 1s to 1h, such as 30s". Fresh. */
 char *key_allowed(const struct key_spec *key) __attribute__((warn_unused_result));
+
+/* Decimal digits and no sign; *ret_rest is what stands behind them. -EINVAL, or -ERANGE for too many. */
+int key_parse_number(const char *text, int64_t *ret, const char **ret_rest)
+	__attribute__((warn_unused_result));
 
 /* Durations: "500ms", "30s", "5m", "6h", "2d"; "0" alone needs no unit. -EINVAL otherwise. */
 int key_parse_duration(const char *text, int64_t *ret_ms) __attribute__((warn_unused_result));

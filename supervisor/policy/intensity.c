@@ -68,3 +68,8 @@ void intensity_reset(struct intensity *i)
 	i->first = 0;
 	i->count = 0;
 }
+
+int intensity_of_pool(int intensity, int size)
+{
+	return intensity > size / 2 ? intensity : size / 2;
+}

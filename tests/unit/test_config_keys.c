@@ -60,6 +60,48 @@ static void test_durations_are_read_exactly(void **state)
 	}
 }
 
+static void test_sizes_are_read_exactly(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t want; /* -1 = refused */
+		const char *want_text;
+	} sizes[] = {
+		{ "0", 0, "0" },
+		{ "1", 1, "1" },
+		{ "1023", 1023, "1023" },
+		{ "1024", 1024, "1K" },
+		{ "1K", 1024, "1K" },
+		{ "1536K", 1572864, "1536K" },
+		{ "256M", 268435456, "256M" },
+		{ "3G", INT64_C(3221225472), "3G" },
+		{ "1T", INT64_C(1099511627776), "1T" },
+		{ "8388607T", INT64_C(9223370937343148032), "8388607T" },
+		{ "8388608T", -1, NULL },
+		{ "", -1, NULL },
+		{ "M", -1, NULL },
+		{ "1 M", -1, NULL },
+		{ "1.5G", -1, NULL },
+		{ "-1", -1, NULL },
+		{ "1MiB", -1, NULL },
+		{ "0x10", -1, NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		AUTO(mem_free_str) char *text = NULL;
+		int64_t bytes = -1;
+		int r = key_parse_size(sizes[i].text, &bytes);
+
+		expect(r == (sizes[i].want < 0 ? -EINVAL : 0) && bytes == sizes[i].want, "'%s': %d, %" PRId64,
+		       sizes[i].text, r, bytes);
+		if (r < 0)
+			continue;
+		text = key_size_text(bytes);
+		expect(!strcmp(text, sizes[i].want_text), "'%s' is shown as %s", sizes[i].text, text);
+	}
+}
+
 /* One row: a key, a value, and what it reads as when shown, or the error. */
 static const struct {
 	enum key_section section;
@@ -107,6 +149,12 @@ static const struct {
 	{ KEY_POOL, "command", "python3 'a b", NULL, "with every quote closed" },
 	{ KEY_POOL, "command", "python3 \"a\\\"", NULL, "with every quote closed" },
 	{ KEY_POOL, "command", "'' x", NULL, "a program and its arguments" },
+	{ KEY_POOL, "providers", "", "", NULL },
+	{ KEY_POOL, "providers", "xai  'openai'", "xai  'openai'", NULL },
+	{ KEY_POOL, "providers", "xai acme", NULL, "'xai acme' is not empty, or any of openai, anthropic" },
+	{ KEY_POOL, "providers", "xai,openai", NULL, "'xai,openai' is not empty, or any of" },
+	{ KEY_POOL, "providers", "xai \"\"", NULL, "is not empty, or any of" },
+	{ KEY_POOL, "providers", "'xai", NULL, "is not empty, or any of" },
 	{ KEY_POOL, "environment", "A=1 b_2='x y'", "A=1 b_2='x y'", NULL },
 	{ KEY_POOL, "environment", "A", NULL, "NAME=value words" },
 	{ KEY_POOL, "environment", "=1", NULL, "NAME=value words" },
@@ -117,8 +165,25 @@ static const struct {
 	{ KEY_SERVICE, "ready", "fd", "fd", NULL },
 	{ KEY_SERVICE, "ready", "none", "none", NULL },
 	{ KEY_SERVICE, "ready", "2s", "2s", NULL },
-	{ KEY_SERVICE, "ready", "0", NULL, "fd, none, or a duration" },
-	{ KEY_SERVICE, "ready", "2h", NULL, "fd, none, or a duration" },
+	{ KEY_SERVICE, "ready", "0", NULL, "fd, command, none, or a duration" },
+	{ KEY_SERVICE, "ready", "2h", NULL, "fd, command, none, or a duration" },
+	{ KEY_SERVICE, "ready", "command", "command", NULL },
+	{ KEY_SERVICE, "stop_signal", "INT", "INT", NULL },
+	{ KEY_SERVICE, "stop_signal", "STOP", NULL, "one of KILL, TERM, INT, QUIT, HUP" },
+	{ KEY_SERVICE, "group", "", NULL, "a text of 1 to 32 bytes" },
+	{ KEY_POOL, "max_rss", "256M", "256M", NULL },
+	{ KEY_POOL, "max_rss", "1024M", "1G", NULL },
+	{ KEY_POOL, "max_rss", "1048577", "1048577", NULL },
+	{ KEY_POOL, "max_rss", "0", "0", NULL },
+	{ KEY_POOL, "max_rss", "0G", "0", NULL },
+	{ KEY_POOL, "max_rss", "1023K", NULL, "'1023K' is not 0, or a size from 1M to 1T, as 256M or 2G" },
+	{ KEY_POOL, "max_rss", "2T", NULL, "0, or a size" },
+	{ KEY_POOL, "max_rss", "256MB", NULL, "0, or a size" },
+	{ KEY_POOL, "max_rss", "256m", NULL, "0, or a size" },
+	{ KEY_POOL, "max_rss", "", NULL, "empty; allowed is 0, or a size" },
+	{ KEY_POOL, "max_rss", "9223372036854775807T", NULL, "0, or a size" },
+	{ KEY_GROUP, "intensity", "1", "1", NULL },
+	{ KEY_GROUP, "intensity", "0", NULL, "a whole number from 1 to 10000" },
 	{ KEY_SERVICE, "death_signal", "SIGQUIT", "QUIT", NULL },
 	{ KEY_SERVICE, "death_signal", "TERM", "TERM", NULL },
 	{ KEY_SERVICE, "death_signal", "9", NULL, "one of KILL, TERM, INT, QUIT, HUP" },
@@ -139,6 +204,7 @@ union any {
 	struct config_daemon daemon;
 	struct config_database database;
 	struct config_control control;
+	struct config_group group;
 	struct config_pool pool;
 	struct config_service service;
 	struct config_provider provider;
@@ -298,6 +364,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_durations_are_read_exactly),
+		cmocka_unit_test(test_sizes_are_read_exactly),
 		cmocka_unit_test(test_each_type_takes_what_it_allows),
 		cmocka_unit_test(test_a_value_refused_leaves_the_old_one),
 		cmocka_unit_test(test_words_are_split_as_a_shell_would),

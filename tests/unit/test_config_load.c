@@ -38,10 +38,13 @@ static void test_no_file_gives_the_defaults(void **state)
 	assert_string_equal(c->control.socket, "");
 	assert_int_equal(c->control.mode, 0660);
 	assert_int_equal(c->control.max_clients, 64);
-	assert_string_equal(c->root.name, "root");
-	assert_int_equal(c->root.strategy, CONFIG_ONE_FOR_ONE);
-	assert_int_equal(c->root.intensity, 10);
-	assert_int_equal(c->root.period_ms, 60000);
+	assert_int_equal(c->daemon.events_retention_ms, INT64_C(2592000000));
+	assert_int_equal(c->ngroups, 1);
+	assert_string_equal(config_root(c)->name, "root");
+	assert_string_equal(config_root(c)->group, "");
+	assert_int_equal(config_root(c)->strategy, CONFIG_ONE_FOR_ONE);
+	assert_int_equal(config_root(c)->intensity, 5);
+	assert_int_equal(config_root(c)->period_ms, 60000);
 	assert_int_equal(c->npools, 1);
 	assert_string_equal(c->pools[0].name, "probe");
 	assert_int_equal(c->pools[0].command.len, 0);
@@ -49,6 +52,13 @@ static void test_no_file_gives_the_defaults(void **state)
 	assert_int_equal(c->pools[0].capacity, 500);
 	assert_int_equal(c->pools[0].job_timeout_ms, 300000);
 	assert_int_equal(c->pools[0].restart_delay_ms, 500);
+	assert_string_equal(c->pools[0].group, "root");
+	assert_int_equal(c->pools[0].providers.len, 0);
+	assert_int_equal(c->pools[0].max_jobs, 0);
+	assert_int_equal(c->pools[0].max_age_ms, 0);
+	assert_int_equal(c->pools[0].max_rss_bytes, 0);
+	assert_int_equal(c->pools[0].memory_limit_bytes, 0);
+	assert_int_equal(c->pools[0].cpu_limit_ms, 0);
 	assert_int_equal(c->nservices, 0);
 	assert_int_equal(c->retry.max_tries, 4);
 	assert_int_equal(c->retry.rate_limit_patience_ms, 21600000);
@@ -87,17 +97,20 @@ static void test_each_provider_has_its_own_defaults(void **state)
 static void test_a_file_fills_the_structs(void **state)
 {
 	AUTO(config_free)
-	struct config *c = load(
-		"[daemon]\nstate_dir = /s\nlog_level = debug\n"
-		"[database]\nurl = postgresql://u:pw@h/db ; by hand\n"
-		"[control]\nmode = 0600\n"
-		"[group:root]\nstrategy = rest_for_one\nintensity = 0\n"
-		"[pool:fast]\ncommand = python3 -u 'my worker.py'\n  --serve\nsize = 4\n"
-		"environment = A=1 B='2 3'\nrequire_healthy = yes\n"
-		"[pool:slow]\n"
-		"[service:sim]\ncommand = /bin/sim\ntype = transient\nready = fd\ndeath_signal = QUIT\n"
-		"[provider:xai]\nbase_url = http://127.0.0.1:9/xai\nrequests_per_minute = 0\n"
-		"[retry]\nmax_tries = 1\n");
+	struct config *c = load("[daemon]\nstate_dir = /s\nlog_level = debug\n"
+				"[database]\nurl = postgresql://u:pw@h/db ; by hand\n"
+				"[control]\nmode = 0600\n"
+				"[group:root]\nstrategy = rest_for_one\nintensity = 1\n"
+				"[pool:fast]\ncommand = python3 -u 'my worker.py'\n  --serve\nsize = 4\n"
+				"environment = A=1 B='2 3'\nrequire_healthy = yes\n"
+				"providers = openai google\nmax_jobs = 1000\nmax_age = 6h\nmax_rss = 256M\n"
+				"memory_limit = 1G\ncpu_limit = 1h\n"
+				"[pool:slow]\n"
+				"[service:sim]\ncommand = /bin/sim\ntype = transient\nready = command\n"
+				"ready_command = /bin/is 'sim up'\nready_interval = 50ms\nstop_signal = INT\n"
+				"death_signal = QUIT\nmemory_limit = 64M\ncpu_limit = 90s\n"
+				"[provider:xai]\nbase_url = http://127.0.0.1:9/xai\nrequests_per_minute = 0\n"
+				"[retry]\nmax_tries = 1\n");
 	const struct config_pool *fast = config_find_pool(c, "fast");
 	const struct config_service *sim = config_find_service(c, "sim");
 
@@ -107,8 +120,8 @@ static void test_a_file_fills_the_structs(void **state)
 	assert_int_equal(c->daemon.log_level, LOG_LEVEL_DEBUG);
 	assert_string_equal(c->database.url, "postgresql://u:pw@h/db");
 	assert_int_equal(c->control.mode, 0600);
-	assert_int_equal(c->root.strategy, CONFIG_REST_FOR_ONE);
-	assert_int_equal(c->root.intensity, 0);
+	assert_int_equal(config_root(c)->strategy, CONFIG_REST_FOR_ONE);
+	assert_int_equal(config_root(c)->intensity, 1);
 	assert_int_equal(c->npools, 2);
 	assert_non_null(config_find_pool(c, "slow"));
 	assert_null(config_find_pool(c, "probe"));
@@ -120,7 +133,18 @@ static void test_a_file_fills_the_structs(void **state)
 	assert_true(fast->require_healthy);
 	assert_string_equal(fast->environment.words[1], "B=2 3");
 	assert_int_equal(sim->type, RESTART_TRANSIENT);
-	assert_int_equal(sim->ready_ms, CONFIG_READY_FD);
+	assert_string_equal(fast->providers.words[1], "google");
+	assert_int_equal(fast->max_jobs, 1000);
+	assert_int_equal(fast->max_age_ms, 21600000);
+	assert_int_equal(fast->max_rss_bytes, 268435456);
+	assert_int_equal(fast->memory_limit_bytes, 1073741824);
+	assert_int_equal(fast->cpu_limit_ms, 3600000);
+	assert_int_equal(sim->ready_ms, CONFIG_READY_COMMAND);
+	assert_string_equal(sim->ready_command.words[1], "sim up");
+	assert_int_equal(sim->ready_interval_ms, 50);
+	assert_int_equal(sim->stop_signal, SIGINT);
+	assert_int_equal(sim->memory_limit_bytes, 67108864);
+	assert_int_equal(sim->cpu_limit_ms, 90000);
 	assert_int_equal(sim->death_signal, SIGQUIT);
 	assert_string_equal(config_find_provider(c, "xai")->base_url, "http://127.0.0.1:9/xai");
 	assert_int_equal(config_find_provider(c, "xai")->requests_per_minute, 0);
@@ -134,20 +158,20 @@ static const struct {
 } bad[] = {
 	{ "[deamon]\n",
 	  "t.ini:1: [deamon]: unknown section; allowed are [daemon], [database], [control], "
-	  "[group:root], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: daemon" },
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: daemon" },
 	{ "[xyzzyx]\n", "t.ini:1: [xyzzyx]: unknown section; allowed are [daemon], [database], [control], "
-			"[group:root], [pool:NAME], [service:NAME], [provider:NAME], [retry]" },
+			"[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]" },
 	{ "[pool]\n",
 	  "t.ini:1: [pool]: unknown section; allowed are [daemon], [database], [control], "
-	  "[group:root], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: pool" },
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: pool" },
 	{ "[daemon:x]\n",
 	  "t.ini:1: [daemon:x]: unknown section; allowed are [daemon], [database], [control], "
-	  "[group:root], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: daemon" },
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: daemon" },
 	{ "[pool:]\n", "t.ini:1: [pool:]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[pool:A]\n", "t.ini:1: [pool:A]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[service:9]\n", "t.ini:1: [service:9]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[service:../x]\n", "t.ini:1: [service:../x]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
-	{ "[group:x]\n", "t.ini:1: [group:x]: unknown group; allowed is [group:root]" },
+	{ "[group:9]\n", "t.ini:1: [group:9]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[provider:opnai]\n",
 	  "t.ini:1: [provider:opnai]: unknown provider; allowed are openai, anthropic, google, "
 	  "xai, deepseek, mistral (and simulated, for its limits); the nearest: openai" },
@@ -174,6 +198,14 @@ static const struct {
 	  "t.ini:1: [service:sim] command: empty; a service must have a program to run" },
 	{ "[service:sim]\ncommand =\n",
 	  "t.ini:2: [service:sim] command: empty; a service must have a program to run" },
+	{ "[service:sim]\ncommand = x\nready = command\n",
+	  "t.ini:1: [service:sim] ready_command: empty; with ready = command it must have a program to run" },
+	{ "[service:sim]\ncommand = x\nready = fd\nready_command = y\n",
+	  "t.ini:4: [service:sim] ready_command: would never run; set ready = command, or remove it" },
+	{ "[group:root]\nintensity = 0\n",
+	  "t.ini:2: [group:root] intensity: '0' is not a whole number from 1 to 10000" },
+	{ "[pool:probe]\nmax_rss = 256\n",
+	  "t.ini:2: [pool:probe] max_rss: '256' is not 0, or a size from 1M to 1T, as 256M or 2G" },
 	{ "[pool:p]\nrestart_delay = 2m\n",
 	  "t.ini:2: [pool:p] restart_delay: restart_delay is 2m and restart_delay_max "
 	  "is 1m; the first may not be above the second" },
@@ -281,13 +313,18 @@ static void test_diff_names_what_changed(void **state)
 		{ "[database]\nurl = postgres://u:a@h/d\n", "[database]\nurl = postgres://u:b@h/d\n",
 		  "[database] url\n" },
 		{ "", "[pool:probe]\nsize = 3\n", "[pool:probe] size!\n" },
-		{ "", "[pool:other]\n", "[pool:probe] \n[pool:other] \n" },
-		{ "[service:s]\ncommand = x\n", "", "[service:s] \n" },
-		{ "[pool:a]\n[pool:b]\n", "[pool:b]\nsize = 9\n[pool:a]\n", "[pool:b] size!\n" },
+		{ "", "[pool:other]\n", "[pool:probe] !\n[pool:other] !\n" },
+		{ "[service:s]\ncommand = x\n", "", "[service:s] !\n" },
+		{ "", "[group:g]\n", "[group:g] !\n" },
+		{ "[service:s]\ncommand = x\nready = fd\n", "[service:s]\ncommand = y\ngroup = root\n",
+		  "[service:s] command!\n[service:s] ready!\n" },
+		{ "[pool:a]\nproviders = xai\n[pool:b]\n", "[pool:b]\nsize = 9\n[pool:a]\nproviders = xai\n",
+		  "[pool:b] size!\n" },
 		{ "", "[provider:xai]\nrequests_per_minute = 5\nkey_env = K\n",
-		  "[provider:xai] key_env\n[provider:xai] requests_per_minute!\n" },
-		{ "[pool:probe]\nenvironment = A=1\n", "[pool:probe]\nenvironment = A=2\n",
-		  "[pool:probe] environment\n" },
+		  "[provider:xai] key_env!\n[provider:xai] requests_per_minute!\n" },
+		{ "[pool:probe]\nenvironment = A=1\n", "[pool:probe]\nenvironment = A=2\nmax_jobs = 3\n",
+		  "[pool:probe] environment!\n[pool:probe] max_jobs!\n" },
+		{ "[group:g]\n[pool:p]\n", "[group:g]\n[pool:p]\ngroup = g\n", "[pool:p] group\n" },
 	};
 
 	(void)state;

@@ -87,6 +87,17 @@ static void test_reset_forgets(void **state)
 	assert_false(intensity_add(i, 3));
 }
 
+static void test_half_a_pool_is_one_accident(void **state)
+{
+	static const struct {
+		int intensity, size, want;
+	} rows[] = { { 5, 1, 5 }, { 5, 11, 5 }, { 5, 12, 6 }, { 5, 1024, 512 }, { 1, 2, 1 }, { 1, 4, 2 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		expect(intensity_of_pool(rows[i].intensity, rows[i].size) == rows[i].want, "row %zu", i);
+}
+
 static void test_senseless_limits_are_refused(void **state)
 {
 	struct intensity *i = NULL;
@@ -107,6 +118,7 @@ int main(void)
 		cmocka_unit_test(test_a_clock_that_steps_back_stands_still),
 		cmocka_unit_test(test_a_restart_during_a_step_back_is_not_forgotten_early),
 		cmocka_unit_test(test_reset_forgets),
+		cmocka_unit_test(test_half_a_pool_is_one_accident),
 		cmocka_unit_test(test_senseless_limits_are_refused),
 	};
 
