@@ -33,7 +33,7 @@ void daemon_is_up(void *arg)
 	if (daemon->phase != DAEMON_STARTING)
 		return;
 	daemon->phase = DAEMON_RUNNING;
-	log_info("daemon.running", "workers=%d", pool_size(daemon->pool));
+	log_info("daemon.running", "workers=%d", tree_workers(daemon->tree));
 	sdnotify_send("STATUS=Running");
 }
 
@@ -58,20 +58,29 @@ void daemon_shutdown(struct daemon *daemon)
 		daemon->phase = DAEMON_STOPPING;
 		dispatch_stop(daemon->dispatch);
 	}
-	suptree_stop(daemon->tree);
+	suptree_stop(tree_nodes(daemon->tree));
+}
+
+/* The first pool that will not start in an unhealthy environment; NULL when there is none. */
+static const struct config_pool *demanding_pool(const struct config *config)
+{
+	for (size_t i = 0; i < config->npools; i++)
+		if (config->pools[i].require_healthy)
+			return &config->pools[i];
+	return NULL;
 }
 
 static void on_first_check(void *arg)
 {
 	struct daemon *daemon = arg;
-	const struct config_pool *pool = &daemon->config->pools[0];
+	const struct config_pool *pool = demanding_pool(daemon->config);
 	struct healthcheck_verdict verdict;
 
 	healthcheck_verdict(daemon->health, &verdict);
-	if (daemon->phase != DAEMON_STARTING || !pool->require_healthy)
+	if (daemon->phase != DAEMON_STARTING || !pool)
 		return;
 	if (verdict.healthy) {
-		suptree_start(daemon->tree);
+		suptree_start(tree_nodes(daemon->tree));
 		return;
 	}
 	log_error("daemon.refused", "reason=\"%s\" rule=\"[pool:%s] require_healthy = yes\"", verdict.reason,
@@ -96,18 +105,37 @@ void daemon_start(struct daemon *daemon)
 	sdnotify_send("READY=1\nSTATUS=Starting");
 	/* With require_healthy the verdict decides whether anything is started at all. */
 	healthcheck_run(daemon->health, on_first_check, daemon);
-	if (!daemon->config->pools[0].require_healthy)
-		suptree_start(daemon->tree);
+	if (!demanding_pool(daemon->config))
+		suptree_start(tree_nodes(daemon->tree));
+}
+
+void daemon_event(void *arg, const char *level, const char *kind, const char *subject, const char *data)
+{
+	struct daemon *daemon = arg;
+
+	if (daemon->store)
+		store_event(daemon->store, level, kind, NULL, 0, subject, data);
 }
 
 /* ---- making ---- */
+
+/* One environment serves all pools: the most careful of them sets the pace. */
+int64_t daemon_health_interval_ms(const struct config *config)
+{
+	int64_t least = config->pools[0].health_interval_ms;
+
+	for (size_t i = 1; i < config->npools; i++)
+		if (config->pools[i].health_interval_ms < least)
+			least = config->pools[i].health_interval_ms;
+	return least;
+}
 
 static void make_healthcheck(struct daemon *daemon)
 {
 	const struct healthcheck_options check = {
 		.argv = program_health_argv(daemon->program),
-		.env = program_worker_env(daemon->program),
-		.interval_ms = daemon->config->pools[0].health_interval_ms,
+		.env = program_health_env(daemon->program),
+		.interval_ms = daemon_health_interval_ms(daemon->config),
 		.checked = on_checked,
 		.arg = daemon,
 	};
@@ -130,13 +158,14 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 	r = tree_build(daemon, start->state_id, ret_error);
 	if (r == 0) {
 		make_healthcheck(daemon);
-		r = dispatch_new(loop, daemon->config, daemon->models, daemon->store, daemon->pool,
-				 &daemon->dispatch);
+		r = dispatch_new(loop, daemon->config, daemon->models, daemon->store, &daemon->dispatch);
 		if (r < 0)
 			*ret_error = mem_strdup("[provider:*] a limit is out of range");
 	}
-	if (r == 0)
+	if (r == 0) {
+		tree_route(daemon);
 		r = commands_new(daemon, &daemon->commands, ret_error);
+	}
 	if (r < 0) {
 		daemon_free(&daemon);
 		return r;
@@ -166,7 +195,6 @@ void daemon_free(struct daemon **daemon)
 	healthcheck_free(&dead->health);
 	tree_free(dead);
 	program_free(&dead->program);
-	program_free(&dead->first_program);
 	models_free(&dead->models);
 	config_free(&dead->config);
 	paths_free(&dead->paths);

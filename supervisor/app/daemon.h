@@ -15,12 +15,10 @@ struct embedded;
 struct healthcheck;
 struct loop;
 struct models;
-struct pool;
 struct program;
-struct service;
 struct store;
-struct suptree;
 struct suptree_node;
+struct tree;
 
 enum daemon_phase { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
 
@@ -37,21 +35,15 @@ struct daemon {
 	struct config *config;
 	struct models *models;
 	struct paths paths;
-	struct suptree *tree;
-	struct suptree_node *store_node, *pool_node;
+	struct tree *tree;
+	struct suptree_node *postgres_node, *store_node;
 	struct store *store;
-	struct pool *pool;
 	struct dispatch *dispatch;
 	struct healthcheck *health;
 	struct embedded *embedded; /* NULL with a database URL of the user's own */
-	struct service *
-		*services; /* those of the ini, in its order; the embedded Postgres is not among them */
-	size_t service_count;
 	struct commands *commands;
 	struct program *program; /* commands and environments of the children */
 	char *database_url;	 /* in effect; may hold a password: never shown unredacted */
-	struct program
-		*first_program; /* the services' and Postgres': theirs outlives a reload; NULL before one */
 	enum daemon_phase phase;
 	bool was_healthy; /* at the last check */
 	int exit_code;

@@ -29,4 +29,10 @@ void daemon_start(struct daemon *daemon);
 void daemon_is_up(void *daemon);
 void daemon_is_down(void *daemon);
 
+/* Between runs of the health check. */
+int64_t daemon_health_interval_ms(const struct config *config);
+
+/* Records what happened; `data` is a JSON object or NULL. */
+void daemon_event(void *daemon, const char *level, const char *kind, const char *subject, const char *data);
+
 #endif

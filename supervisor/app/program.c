@@ -20,10 +20,16 @@ struct words {
 	size_t len;
 };
 
+struct pool_words {
+	struct words argv, fork_argv, env;
+};
+
 struct program {
-	struct words worker_argv, fork_argv, worker_env, health_argv, plain_env;
-	struct words *service_argv, *service_env;
-	size_t services;
+	struct words worker_env; /* of every pool, before its own additions */
+	struct words plain_env, health_argv;
+	struct pool_words *pools;
+	struct words *service_env;
+	size_t pool_count, service_count;
 	char *database_url;
 };
 
@@ -149,44 +155,58 @@ static void add_list(struct words *env, const struct config_list *list)
 	}
 }
 
-static void build_worker(struct program *program, const struct config *config, const struct paths *paths)
+static void words_copy(struct words *words, const char *const *from, size_t len)
 {
-	const struct config_pool *pool = &config->pools[0];
+	for (size_t i = 0; i < len; i++)
+		words_add(words, mem_strdup(from[i]));
+}
+
+static void build_workers(struct program *program, const struct config *config, const struct paths *paths)
+{
 	AUTO(mem_free_str) char *providers = providers_json(config);
-	AUTO(mem_free_str) char *capacity = mem_printf("%d", pool->capacity);
 
 	env_set(&program->worker_env, "PROCTOR_PROVIDERS", providers);
 	env_set(&program->worker_env, "PROCTOR_MODELS", paths->models);
-	env_set(&program->worker_env, "PROCTOR_CAPACITY", capacity);
-	add_list(&program->worker_env, &pool->environment);
-	if (pool->command.len > 0) {
-		for (size_t i = 0; i < pool->command.len; i++)
-			words_add(&program->worker_argv, mem_strdup(pool->command.words[i]));
-	} else {
-		words_add(&program->worker_argv, mem_strdup(PYTHON));
-		words_add(&program->worker_argv, mem_printf("%s/workers/probe.py", paths->home));
-		words_add(&program->worker_argv, mem_strdup("--serve"));
-		words_add(&program->fork_argv, mem_strdup(PYTHON));
-		words_add(&program->fork_argv, mem_printf("%s/workers/probe.py", paths->home));
-		words_add(&program->fork_argv, mem_strdup("--forkserver"));
-	}
 	words_add(&program->health_argv, mem_strdup(PYTHON));
 	words_add(&program->health_argv, mem_printf("%s/workers/health_check.py", paths->home));
 }
 
+static void add_python(struct words *argv, const struct paths *paths, const char *mode)
+{
+	words_add(argv, mem_strdup(PYTHON));
+	words_add(argv, mem_printf("%s/workers/probe.py", paths->home));
+	words_add(argv, mem_strdup(mode));
+}
+
+static void build_pools(struct program *program, const struct config *config, const struct paths *paths)
+{
+	program->pool_count = config->npools;
+	program->pools = mem_array(config->npools, sizeof(*program->pools));
+	for (size_t i = 0; i < config->npools; i++) {
+		const struct config_pool *pool = &config->pools[i];
+		struct pool_words *words = &program->pools[i];
+		AUTO(mem_free_str) char *capacity = mem_printf("%d", pool->capacity);
+
+		words_copy(&words->env, (const char *const *)program->worker_env.at, program->worker_env.len);
+		env_set(&words->env, "PROCTOR_CAPACITY", capacity);
+		add_list(&words->env, &pool->environment);
+		if (pool->command.len > 0) {
+			words_copy(&words->argv, (const char *const *)pool->command.words, pool->command.len);
+			continue;
+		}
+		add_python(&words->argv, paths, "--serve");
+		add_python(&words->fork_argv, paths, "--forkserver");
+	}
+}
+
 static void build_services(struct program *program, const struct config *config)
 {
-	program->services = config->nservices;
-	program->service_argv = mem_array(config->nservices, sizeof(*program->service_argv));
+	program->service_count = config->nservices;
 	program->service_env = mem_array(config->nservices, sizeof(*program->service_env));
 	for (size_t i = 0; i < config->nservices; i++) {
-		const struct config_service *service = &config->services[i];
-
-		for (size_t k = 0; k < service->command.len; k++)
-			words_add(&program->service_argv[i], mem_strdup(service->command.words[k]));
-		for (size_t k = 0; k < program->plain_env.len; k++)
-			words_add(&program->service_env[i], mem_strdup(program->plain_env.at[k]));
-		add_list(&program->service_env[i], &service->environment);
+		words_copy(&program->service_env[i], (const char *const *)program->plain_env.at,
+			   program->plain_env.len);
+		add_list(&program->service_env[i], &config->services[i].environment);
 	}
 }
 
@@ -224,7 +244,8 @@ int program_new(const struct config *config, const struct paths *paths, struct p
 		program_free(&program);
 		return r;
 	}
-	build_worker(program, config, paths);
+	build_workers(program, config, paths);
+	build_pools(program, config, paths);
 	build_services(program, config);
 	choose_database(program, config);
 	*ret = program;
@@ -237,16 +258,17 @@ void program_free(struct program **program)
 
 	if (!dead)
 		return;
-	words_free(&dead->worker_argv);
-	words_free(&dead->fork_argv);
 	words_free(&dead->worker_env);
-	words_free(&dead->health_argv);
 	words_free(&dead->plain_env);
-	for (size_t i = 0; i < dead->services; i++) {
-		words_free(&dead->service_argv[i]);
-		words_free(&dead->service_env[i]);
+	words_free(&dead->health_argv);
+	for (size_t i = 0; i < dead->pool_count; i++) {
+		words_free(&dead->pools[i].argv);
+		words_free(&dead->pools[i].fork_argv);
+		words_free(&dead->pools[i].env);
 	}
-	free(dead->service_argv);
+	for (size_t i = 0; i < dead->service_count; i++)
+		words_free(&dead->service_env[i]);
+	free(dead->pools);
 	free(dead->service_env);
 	free(dead->database_url);
 	mem_free(program);
@@ -259,29 +281,15 @@ static const char *const *list_of(const struct words *words)
 	return words->at ? (const char *const *)words->at : none;
 }
 
-const char *const *program_worker_argv(const struct program *program)
+struct program_pool program_pool(const struct program *program, size_t index)
 {
-	return list_of(&program->worker_argv);
-}
+	const struct pool_words *words = &program->pools[index];
 
-const char *const *program_fork_argv(const struct program *program)
-{
-	return (const char *const *)program->fork_argv.at;
-}
-
-const char *const *program_worker_env(const struct program *program)
-{
-	return list_of(&program->worker_env);
-}
-
-const char *const *program_health_argv(const struct program *program)
-{
-	return list_of(&program->health_argv);
-}
-
-const char *const *program_service_argv(const struct program *program, size_t index)
-{
-	return list_of(&program->service_argv[index]);
+	return (struct program_pool){
+		.argv = list_of(&words->argv),
+		.env = list_of(&words->env),
+		.fork_argv = words->fork_argv.len ? list_of(&words->fork_argv) : NULL,
+	};
 }
 
 const char *const *program_service_env(const struct program *program, size_t index)
@@ -294,6 +302,16 @@ const char *const *program_plain_env(const struct program *program)
 	return list_of(&program->plain_env);
 }
 
+const char *const *program_health_argv(const struct program *program)
+{
+	return list_of(&program->health_argv);
+}
+
+const char *const *program_health_env(const struct program *program)
+{
+	return list_of(&program->worker_env);
+}
+
 const char *program_variable(const struct program *program, const char *name)
 {
 	const char *value = env_get(&program->worker_env, name);
@@ -304,19 +322,4 @@ const char *program_variable(const struct program *program, const char *name)
 const char *program_database_url(const struct program *program)
 {
 	return program->database_url;
-}
-
-static bool same(const struct words *a, const struct words *b)
-{
-	if (a->len != b->len)
-		return false;
-	for (size_t i = 0; i < a->len; i++)
-		if (strcmp(a->at[i], b->at[i]) != 0)
-			return false;
-	return true;
-}
-
-bool program_same_workers(const struct program *a, const struct program *b)
-{
-	return same(&a->worker_argv, &b->worker_argv) && same(&a->worker_env, &b->worker_env);
 }

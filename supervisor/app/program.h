@@ -19,15 +19,18 @@ int program_new(const struct config *config, const struct paths *paths, struct p
 		char **ret_error) __attribute__((warn_unused_result));
 void program_free(struct program **program);
 
-/* NULL-terminated, valid as long as the program. */
-const char *const *program_worker_argv(const struct program *program);
-/* Of the pool's prepared parent; NULL when the ini names a command of its own. */
-const char *const *program_fork_argv(const struct program *program);
-const char *const *program_worker_env(const struct program *program);
-const char *const *program_health_argv(const struct program *program);
-const char *const *program_service_argv(const struct program *program, size_t index);
+/* How the workers of the pool with this index in the configuration are started. All lists are NULL-terminated and
+ * valid as long as the program. */
+struct program_pool {
+	const char *const *argv, *const *env;
+	const char *const *fork_argv; /* of the prepared parent; NULL when the ini names a command of its own */
+};
+
+struct program_pool program_pool(const struct program *program, size_t index);
 const char *const *program_service_env(const struct program *program, size_t index);
 const char *const *program_plain_env(const struct program *program); /* for Postgres */
+const char *const *program_health_argv(const struct program *program);
+const char *const *program_health_env(const struct program *program);
 
 /* Value of a variable in the workers' environment; NULL when unset or empty. */
 const char *program_variable(const struct program *program, const char *name);
@@ -35,8 +38,5 @@ const char *program_variable(const struct program *program, const char *name);
 /* The database URL in effect before "embedded" is resolved: the ini's, else DATABASE_URL of the key file or
  * of our environment, else "embedded". */
 const char *program_database_url(const struct program *program);
-
-/* Workers started from either would be alike. */
-bool program_same_workers(const struct program *a, const struct program *b);
 
 #endif

@@ -7,15 +7,15 @@
 #include <string.h>
 
 #include "app/command.h"
-#include "app/daemon.h"
+#include "app/daemon_private.h"
 #include "app/program.h"
+#include "app/tree.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
 #include "config/models.h"
 #include "core/dispatch.h"
 #include "core/healthcheck.h"
-#include "core/pool.h"
 #include "io/sdnotify.h"
 
 struct fresh {
@@ -58,57 +58,40 @@ static void on_change(void *arg, const char *section, const char *key, bool live
 		log_warning("config.needs_restart", "section=%s key=%s", section, key);
 }
 
-static char *describe(const struct daemon *daemon, const struct fresh *fresh, bool workers_roll)
+static json_t *describe(const struct config *from, const struct config *to)
 {
 	struct changes changes = { .applied = json_array(), .needs_restart = json_array() };
-	json_t *report;
-	char *text;
 
-	config_diff(daemon->config, fresh->config, on_change, &changes);
-	report = json_pack("{s:o, s:o, s:b}", "applied", changes.applied, "needsRestart",
-			   changes.needs_restart, "workersRestarted", workers_roll);
-	text = json_dumps(report, JSON_COMPACT);
-	json_decref(report);
-	return text;
+	config_diff(from, to, on_change, &changes);
+	return json_pack("{s:o, s:o}", "applied", changes.applied, "needsRestart", changes.needs_restart);
 }
 
-/* The services' command lines are borrowed from the program that the daemon started with. */
-static void replace_program(struct daemon *daemon, struct program *fresh)
+/* Whether any worker is replaced by one that starts otherwise. */
+static bool apply(struct daemon *daemon, struct fresh *fresh)
 {
-	if (!daemon->first_program)
-		daemon->first_program = daemon->program;
-	else
-		program_free(&daemon->program);
-	daemon->program = fresh;
-}
-
-static void apply(struct daemon *daemon, struct fresh *fresh)
-{
-	const struct config *config = fresh->config;
-	struct config *old = daemon->config;
-	struct models *old_models = daemon->models;
+	struct fresh old = { daemon->config, daemon->models, daemon->program };
+	bool rolled;
 
 	daemon->config = fresh->config;
 	daemon->models = fresh->models;
+	daemon->program = fresh->program;
 	/* Limits were checked when the file was read. */
-	if (dispatch_configure(daemon->dispatch, config, fresh->models) < 0)
+	if (dispatch_configure(daemon->dispatch, daemon->config, daemon->models) < 0)
 		log_error("config.limits", "reason=\"a limit is out of range; the old one stays\"");
-	pool_configure(daemon->pool, &config->pools[0], config_root(config));
-	pool_set_program(daemon->pool, program_worker_argv(fresh->program), program_fork_argv(fresh->program),
-			 program_worker_env(fresh->program));
-	healthcheck_set_program(daemon->health, program_health_argv(fresh->program),
-				program_worker_env(fresh->program), config->pools[0].health_interval_ms);
-	replace_program(daemon, fresh->program);
-	log_set_level((enum log_level)config->daemon.log_level);
+	tree_reload(daemon, old.config, &rolled);
+	healthcheck_set_program(daemon->health, program_health_argv(daemon->program),
+				program_health_env(daemon->program), daemon_health_interval_ms(daemon->config));
+	log_set_level((enum log_level)daemon->config->daemon.log_level);
 	commands_reconfigure(daemon->commands);
-	models_free(&old_models);
-	config_free(&old);
+	fresh_free(&old);
+	return rolled;
 }
 
 int daemon_reload(struct daemon *daemon, char **ret_text)
 {
 	struct fresh fresh = { 0 };
-	bool workers_roll;
+	json_t *report;
+	bool rolled;
 	int r;
 
 	if (daemon->phase == DAEMON_STOPPING) {
@@ -123,12 +106,12 @@ int daemon_reload(struct daemon *daemon, char **ret_text)
 		sdnotify_send("READY=1");
 		return -EINVAL;
 	}
-	workers_roll = !program_same_workers(daemon->program, fresh.program);
-	*ret_text = describe(daemon, &fresh, workers_roll);
-	apply(daemon, &fresh);
-	if (workers_roll && pool_restart(daemon->pool, 0) < 0)
-		log_error("config.workers", "reason=\"the pool cannot be restarted now\"");
-	log_info("config.reloaded", "workers_restarted=%s", workers_roll ? "yes" : "no");
+	report = describe(daemon->config, fresh.config);
+	rolled = apply(daemon, &fresh);
+	(void)json_object_set_new(report, "workersRestarted", json_boolean(rolled));
+	*ret_text = json_dumps(report, JSON_COMPACT);
+	json_decref(report);
+	log_info("config.reloaded", "workers_restarted=%s", rolled ? "yes" : "no");
 	sdnotify_send("READY=1");
 	return 0;
 }

@@ -1,376 +1,506 @@
 #include "app/tree.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/program.h"
+#include "app/storage.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
 #include "core/dispatch.h"
-#include "core/embedded.h"
 #include "core/pool.h"
 #include "core/service.h"
-#include "core/store.h"
 #include "core/suptree.h"
-#include "io/loop.h"
 
-enum {
-	STORE_MEMORY = 512 * 1024 * 1024, /* results held while Postgres is away */
-	FLUSH_MS = 15000,		  /* for the last results, once the workers are gone */
+/* What the configuration names: a group, a pool or a service, with its node. */
+struct branch {
+	struct list link; /* in tree->branches, in the order of making */
+	struct daemon *daemon;
+	enum config_child_kind kind;
+	struct suptree_node *node;
+	struct pool *pool;       /* of a pool */
+	struct service *service; /* of a service */
 };
 
-/* ---- the store, a leaf of the tree between its server and what needs it ---- */
+struct tree {
+	struct suptree *nodes;
+	struct list branches;
+};
 
-static void start_store(void *leaf)
+static struct branch *find_branch(const struct tree *tree, const char *name)
 {
-	struct daemon *daemon = leaf;
+	list_foreach (at, &tree->branches) {
+		struct branch *branch = list_entry(at, struct branch, link);
 
-	store_start(daemon->store);
-	/* It is up without its database: it holds what it is given, and says what it waits for. */
-	suptree_up(daemon->store_node);
-}
-
-/* Everything that asks the database goes in one turn of the loop, then its server may. */
-static void close_store(void *arg)
-{
-	struct daemon *daemon = arg;
-
-	commands_free(&daemon->commands);
-	dispatch_free(&daemon->dispatch);
-	store_free(&daemon->store);
-	suptree_down(daemon->store_node);
-}
-
-static void on_flushed(void *arg, bool flushed)
-{
-	struct daemon *daemon = arg;
-
-	if (!flushed)
-		log_error("daemon.unflushed",
-			  "reason=\"the database did not take all results in %d ms\" "
-			  "effect=\"those probes run again\"",
-			  FLUSH_MS);
-	loop_defer(daemon->loop, close_store, daemon);
-}
-
-static void stop_store(void *leaf, bool at_once)
-{
-	struct daemon *daemon = leaf;
-
-	if (at_once)
-		return; /* the flush has its own limit */
-	if (daemon->phase == DAEMON_STOPPING)
-		store_flush(daemon->store, FLUSH_MS, on_flushed, daemon);
-	else
-		suptree_down(daemon->store_node); /* its server is restarted: it waits that out by itself */
+		if (strcmp(suptree_name(branch->node), name) == 0)
+			return branch;
+	}
+	return NULL;
 }
 
 /* ---- services ---- */
 
 static void start_service(void *leaf)
 {
-	service_start(leaf);
+	service_start(((struct branch *)leaf)->service);
 }
 
 static void stop_service(void *leaf, bool at_once)
 {
 	(void)at_once; /* a second call is enough */
-	service_stop(leaf);
-}
-
-static struct suptree_node *node_of(struct daemon *daemon, const struct service *service)
-{
-	return suptree_find(daemon->tree, service_name(service));
+	service_stop(((struct branch *)leaf)->service);
 }
 
 static void on_service_up(void *arg, struct service *service)
 {
-	suptree_up(node_of(arg, service));
+	(void)service;
+	suptree_up(((struct branch *)arg)->node);
 }
 
 static void on_service_down(void *arg, struct service *service)
 {
-	suptree_down(node_of(arg, service));
+	(void)service;
+	suptree_down(((struct branch *)arg)->node);
 }
 
 static void on_service_ended(void *arg, struct service *service, bool parked)
 {
-	suptree_ended(node_of(arg, service), parked);
+	(void)service;
+	suptree_ended(((struct branch *)arg)->node, parked);
 }
 
 static bool on_service_failed(void *arg, struct service *service, bool counts, int64_t delay_ms)
 {
-	return suptree_failed(node_of(arg, service), counts, delay_ms) == SUPTREE_YOURSELF;
-}
-
-/* ---- the pool ---- */
-
-static void start_pool(void *leaf)
-{
-	pool_start(((struct daemon *)leaf)->pool);
-}
-
-static void stop_pool(void *leaf, bool at_once)
-{
-	struct daemon *daemon = leaf;
-	int64_t grace_ms = daemon->phase == DAEMON_STOPPING ? daemon->config->daemon.drain_timeout_ms
-							    : pool_config(daemon->pool)->shutdown_timeout_ms;
-
-	pool_stop(daemon->pool, at_once ? 0 : grace_ms);
-}
-
-static void on_pool_up(void *arg)
-{
-	suptree_up(((struct daemon *)arg)->pool_node);
-}
-
-static void on_pool_stopped(void *arg)
-{
-	suptree_down(((struct daemon *)arg)->pool_node);
-}
-
-/* ---- between the parts ---- */
-
-static void on_store_state(void *arg, bool ready, const char *why)
-{
-	struct daemon *daemon = arg;
-
-	(void)why;
-	dispatch_on_store_state(daemon->dispatch, ready);
-}
-
-static void on_pairs(void *arg, const struct store_pair *pairs, size_t count)
-{
-	dispatch_on_pairs(((struct daemon *)arg)->dispatch, pairs, count);
-}
-
-static void on_wake(void *arg)
-{
-	dispatch_on_work(((struct daemon *)arg)->dispatch);
-}
-
-static void on_run_finished(void *arg, const char *run_id, const char *status)
-{
-	(void)arg;
-	log_info("run.finished", "run=%s status=%s", run_id, status);
-}
-
-static void on_room_in_store(void *arg)
-{
-	dispatch_on_work(((struct daemon *)arg)->dispatch);
-}
-
-static void on_room_in_pool(void *arg)
-{
-	dispatch_on_room(((struct daemon *)arg)->dispatch);
-}
-
-static void on_turn(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg)
-{
-	dispatch_on_turn(((struct daemon *)arg)->dispatch, worker, probe, msg);
-}
-
-static void on_result(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg)
-{
-	dispatch_on_result(((struct daemon *)arg)->dispatch, worker, probe, msg);
-}
-
-static void on_released(void *arg, struct worker *worker, struct probe *probe,
-			const struct worker_death *death)
-{
-	dispatch_on_released(((struct daemon *)arg)->dispatch, worker, probe, death);
+	(void)service;
+	return suptree_failed(((struct branch *)arg)->node, counts, delay_ms) == SUPTREE_YOURSELF;
 }
 
 static void on_event(void *arg, const char *level, const char *kind, const char *subject, const char *data)
 {
-	struct daemon *daemon = arg;
-
-	if (daemon->store)
-		store_event(daemon->store, level, kind, NULL, 0, subject, data);
+	daemon_event(((struct branch *)arg)->daemon, level, kind, subject, data);
 }
 
-/* ---- making ---- */
-
-static struct service_events service_events_of(struct daemon *daemon)
+static struct service_spec service_spec_of(const struct daemon *daemon, size_t index)
 {
-	return (struct service_events){
+	const struct config_service *config = &daemon->config->services[index];
+
+	return (struct service_spec){
+		.name = config->name,
+		.argv = (const char *const *)config->command.words,
+		.env = program_service_env(daemon->program, index),
+		.ready_argv = (const char *const *)config->ready_command.words,
+		.type = (enum restart_type)config->type,
+		.ready_ms = config->ready_ms,
+		.ready_interval_ms = config->ready_interval_ms,
+		.ready_timeout_ms = config->ready_timeout_ms,
+		.shutdown_timeout_ms = config->shutdown_timeout_ms,
+		.stop_signal = config->stop_signal,
+		.death_signal = config->death_signal,
+		.limits = { .memory_bytes = config->memory_limit_bytes, .cpu_ms = config->cpu_limit_ms },
+		.restart_delay_ms = config->restart_delay_ms,
+		.restart_delay_max_ms = config->restart_delay_max_ms,
+		.stable_after_ms = config->stable_after_ms,
+	};
+}
+
+static void add_service(struct daemon *daemon, struct branch *branch, struct suptree_node *parent, size_t index)
+{
+	const struct suptree_leaf leaf = { .start = start_service, .stop = stop_service, .leaf = branch };
+	const struct service_spec spec = service_spec_of(daemon, index);
+	const struct service_events events = {
 		.up = on_service_up,
 		.down = on_service_down,
 		.ended = on_service_ended,
 		.failed = on_service_failed,
 		.event = on_event,
-		.arg = daemon,
+		.arg = branch,
 	};
+
+	service_new(daemon->loop, &spec, &events, &branch->service);
+	suptree_add_leaf(parent, spec.name, &leaf, &branch->node);
 }
 
-static int make_database(struct daemon *daemon, char **ret_error)
-{
-	const char *url = program_database_url(daemon->program);
-	const struct embedded_options options = {
-		.state_dir = daemon->config->daemon.state_dir,
-		.run_dir = daemon->config->daemon.run_dir,
-		.socket_mode = daemon->config->control.mode,
-		.socket_group = daemon->config->control.group,
-		.env = program_plain_env(daemon->program),
-		.events = service_events_of(daemon),
-	};
-	int r;
+/* ---- pools ---- */
 
-	if (strcmp(url, "embedded") != 0) {
-		daemon->database_url = mem_strdup(url);
-		return 0;
-	}
-	r = embedded_new(daemon->loop, &options, &daemon->embedded, ret_error);
-	if (r == 0)
-		daemon->database_url = mem_strdup(embedded_url(daemon->embedded));
-	return r;
+static void start_pool(void *leaf)
+{
+	pool_start(((struct branch *)leaf)->pool);
 }
 
-static int make_store(struct daemon *daemon, const char *state_id, char **ret_error)
+static void stop_pool(void *leaf, bool at_once)
 {
-	AUTO(mem_free_str) char *sql_dir = mem_printf("%s/sql", daemon->paths.home);
-	char host[256] = "localhost";
-	const struct store_options options = {
-		.url = daemon->database_url,
-		.sql_dir = sql_dir,
-		.node_name = host,
-		.state_id = state_id,
-		.memory_cap = STORE_MEMORY,
-		.on_state = on_store_state,
-		.on_pairs = on_pairs,
-		.on_wake = on_wake,
-		.on_run_finished = on_run_finished,
-		.on_room = on_room_in_store,
-		.arg = daemon,
-	};
-	int r;
+	struct branch *branch = leaf;
 
-	(void)gethostname(host, sizeof(host) - 1);
-	r = store_new(daemon->loop, &options, &daemon->store);
-	if (r < 0)
-		*ret_error = mem_printf("[database] url: %s", strerror(-r));
-	return r;
+	pool_stop(branch->pool, at_once ? 0 : branch->daemon->config->daemon.drain_timeout_ms);
 }
 
-static int make_pool(struct daemon *daemon, char **ret_error)
+static void on_pool_up(void *arg)
 {
+	suptree_up(((struct branch *)arg)->node);
+}
+
+static void on_pool_stopped(void *arg)
+{
+	suptree_down(((struct branch *)arg)->node);
+}
+
+static void on_room(void *arg)
+{
+	dispatch_on_room(((struct branch *)arg)->daemon->dispatch);
+}
+
+static void on_turn(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg)
+{
+	dispatch_on_turn(((struct branch *)arg)->daemon->dispatch, worker, probe, msg);
+}
+
+static void on_result(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg)
+{
+	dispatch_on_result(((struct branch *)arg)->daemon->dispatch, worker, probe, msg);
+}
+
+static void on_released(void *arg, struct worker *worker, struct probe *probe, const struct worker_death *death)
+{
+	dispatch_on_released(((struct branch *)arg)->daemon->dispatch, worker, probe, death);
+}
+
+/* True when its workers would start otherwise than they did. */
+static bool set_program(struct daemon *daemon, struct pool *pool, size_t index)
+{
+	const struct program_pool program = program_pool(daemon->program, index);
+
+	return pool_set_program(pool, program.argv, program.fork_argv, program.env);
+}
+
+static int add_pool(struct daemon *daemon, struct branch *branch, struct suptree_node *parent, size_t index)
+{
+	const struct config_pool *config = &daemon->config->pools[index];
+	const struct suptree_leaf leaf = { .start = start_pool, .stop = stop_pool, .leaf = branch };
 	const struct pool_events events = {
 		.up = on_pool_up,
-		.room = on_room_in_pool,
+		.room = on_room,
 		.turn = on_turn,
 		.result = on_result,
 		.released = on_released,
 		.event = on_event,
 		.stopped = on_pool_stopped,
-		.arg = daemon,
+		.arg = branch,
 	};
-	int r = pool_new(daemon->loop, &daemon->config->pools[0], config_root(daemon->config), &events,
-			 &daemon->pool);
+	int r = pool_new(daemon->loop, config, config_find_group(daemon->config, config->group), &events,
+			 &branch->pool);
 
-	if (r < 0) {
-		*ret_error = mem_strdup("[group:root] intensity or period is out of range");
+	if (r < 0)
 		return r;
-	}
-	pool_set_program(daemon->pool, program_worker_argv(daemon->program),
-			 program_fork_argv(daemon->program), program_worker_env(daemon->program));
+	pool_set_drain_timeout(branch->pool, daemon->config->daemon.drain_timeout_ms);
+	(void)set_program(daemon, branch->pool, index);
+	suptree_add_leaf(parent, config->name, &leaf, &branch->node);
 	return 0;
 }
 
-static void make_services(struct daemon *daemon)
+/* ---- any branch ---- */
+
+static struct suptree_group group_of(const struct config_group *config)
 {
-	const struct config *config = daemon->config;
-	const struct service_events events = service_events_of(daemon);
-
-	daemon->services = mem_array(config->nservices, sizeof(struct service *));
-	daemon->service_count = config->nservices;
-	for (size_t i = 0; i < config->nservices; i++) {
-		const struct config_service *service = &config->services[i];
-		const struct service_spec spec = {
-			.name = service->name,
-			.argv = program_service_argv(daemon->program, i),
-			.env = program_service_env(daemon->program, i),
-			.type = (enum restart_type)service->type,
-			.ready_ms = service->ready_ms,
-			.ready_timeout_ms = service->ready_timeout_ms,
-			.shutdown_timeout_ms = service->shutdown_timeout_ms,
-			.stop_signal = SIGTERM,
-			.death_signal = service->death_signal,
-			.restart_delay_ms = service->restart_delay_ms,
-			.restart_delay_max_ms = service->restart_delay_max_ms,
-			.stable_after_ms = service->stable_after_ms,
-		};
-
-		service_new(daemon->loop, &spec, &events, &daemon->services[i]);
-	}
-}
-
-static void plant(struct daemon *daemon)
-{
-	struct suptree_node *root = suptree_root(daemon->tree);
-	const struct suptree_leaf store = { .start = start_store, .stop = stop_store, .leaf = daemon };
-	const struct suptree_leaf pool = { .start = start_pool, .stop = stop_pool, .leaf = daemon };
-	struct suptree_leaf service = { .start = start_service, .stop = stop_service };
-	struct suptree_node *node;
-
-	if (daemon->embedded) {
-		service.leaf = embedded_service(daemon->embedded);
-		suptree_add_leaf(root, "postgres", &service, &node);
-	}
-	suptree_add_leaf(root, "store", &store, &daemon->store_node);
-	for (size_t i = 0; i < daemon->service_count; i++) {
-		service.leaf = daemon->services[i];
-		suptree_add_leaf(root, service_name(daemon->services[i]), &service, &node);
-	}
-	suptree_add_leaf(root, pool_name(daemon->pool), &pool, &daemon->pool_node);
-}
-
-int tree_build(struct daemon *daemon, const char *state_id, char **ret_error)
-{
-	const struct config_group *config = config_root(daemon->config);
-	const struct suptree_group root = {
+	return (struct suptree_group){
 		.name = config->name,
 		.strategy = (enum strategy)config->strategy,
 		.intensity = config->intensity,
 		.period_ms = config->period_ms,
 	};
+}
+
+static void free_branch(struct branch *branch)
+{
+	list_remove(&branch->link);
+	pool_free(&branch->pool);
+	service_free(&branch->service);
+	free(branch);
+}
+
+static int add_branch(struct daemon *daemon, const struct config_child *child)
+{
+	const char *parent_name = config_child_group(daemon->config, child);
+	struct suptree_node *parent = suptree_find(daemon->tree->nodes, parent_name);
+	struct branch *branch = mem_alloc(sizeof(*branch));
+	struct suptree_group group;
+	int r = 0;
+
+	branch->daemon = daemon;
+	branch->kind = child->kind;
+	list_push_back(&daemon->tree->branches, &branch->link);
+	switch (child->kind) {
+	case CHILD_GROUP:
+		group = group_of(&daemon->config->groups[child->index]);
+		r = suptree_add_group(parent, &group, &branch->node);
+		break;
+	case CHILD_POOL:
+		r = add_pool(daemon, branch, parent, child->index);
+		break;
+	case CHILD_SERVICE:
+		add_service(daemon, branch, parent, child->index);
+		break;
+	}
+	if (r < 0)
+		free_branch(branch);
+	return r;
+}
+
+int tree_build(struct daemon *daemon, const char *state_id, char **ret_error)
+{
+	const struct suptree_group root = group_of(config_root(daemon->config));
 	const struct suptree_events events = {
 		.up = daemon_is_up,
 		.down = daemon_is_down,
-		.event = on_event,
+		.event = daemon_event,
 		.arg = daemon,
 	};
-	int r = suptree_new(daemon->loop, &root, &events, &daemon->tree);
+	int r;
 
-	if (r < 0) {
-		*ret_error = mem_strdup("[group:root] intensity or period is out of range");
-		return r;
-	}
-	r = make_database(daemon, ret_error);
+	daemon->tree = mem_alloc(sizeof(*daemon->tree));
+	list_init(&daemon->tree->branches);
+	r = suptree_new(daemon->loop, &root, &events, &daemon->tree->nodes);
 	if (r == 0)
-		r = make_store(daemon, state_id, ret_error);
-	if (r == 0)
-		r = make_pool(daemon, ret_error);
+		r = storage_make(daemon, state_id, ret_error);
 	if (r < 0)
 		return r;
-	make_services(daemon);
-	plant(daemon);
-	return 0;
+	storage_plant(daemon, suptree_root(daemon->tree->nodes));
+	for (size_t i = 0; r == 0 && i < daemon->config->nchildren; i++)
+		r = add_branch(daemon, &daemon->config->children[i]);
+	if (r < 0)
+		*ret_error = mem_strdup("a group's intensity or period is out of range");
+	return r;
 }
 
 void tree_free(struct daemon *daemon)
 {
-	store_free(&daemon->store);
-	pool_free(&daemon->pool);
-	for (size_t i = 0; i < daemon->service_count; i++)
-		service_free(&daemon->services[i]);
-	mem_free(&daemon->services);
-	embedded_free(&daemon->embedded);
-	suptree_free(&daemon->tree);
-	mem_free(&daemon->database_url);
+	if (!daemon->tree)
+		return;
+	list_foreach_safe (at, &daemon->tree->branches) {
+		free_branch(list_entry(at, struct branch, link));
+	}
+	storage_free(daemon);
+	suptree_free(&daemon->tree->nodes);
+	mem_free(&daemon->tree);
+}
+
+void tree_route(struct daemon *daemon)
+{
+	for (size_t i = 0; config_provider_names[i]; i++) {
+		const struct config_pool *pool = config_pool_of(daemon->config, config_provider_names[i]);
+
+		dispatch_route(daemon->dispatch, config_provider_names[i],
+			       find_branch(daemon->tree, pool->name)->pool);
+	}
+}
+
+/* ---- reload ---- */
+
+struct change {
+	const char *section; /* wanted: "service:NAME" */
+	bool found;
+};
+
+static void on_difference(void *arg, const char *section, const char *key, bool live)
+{
+	struct change *change = arg;
+
+	(void)key;
+	(void)live;
+	change->found = change->found || strcmp(section, change->section) == 0;
+}
+
+static bool section_changed(const struct config *from, const struct config *to, const char *kind, const char *name)
+{
+	AUTO(mem_free_str) char *section = mem_printf("%s:%s", kind, name);
+	struct change change = { .section = section };
+
+	config_diff(from, to, on_difference, &change);
+	return change.found;
+}
+
+static const struct config_child *find_child(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->nchildren; i++)
+		if (strcmp(config_child_name(config, &config->children[i]), name) == 0)
+			return &config->children[i];
+	return NULL;
+}
+
+/* A branch that went is down. If its name is wanted again (as another kind, or in another group), this is the time. */
+static void on_gone(void *arg)
+{
+	struct branch *branch = arg;
+	struct daemon *daemon = branch->daemon;
+	AUTO(mem_free_str) char *name = mem_strdup(suptree_name(branch->node));
+	const struct config_child *child = find_child(daemon->config, name);
+
+	log_info("tree.removed", "node=%s", name);
+	free_branch(branch);
+	if (!child || daemon->phase == DAEMON_STOPPING)
+		return;
+	if (add_branch(daemon, child) < 0)
+		log_error("tree.refused", "node=%s", name);
+	tree_route(daemon);
+	suptree_start_added(daemon->tree->nodes);
+}
+
+/* Its place in the tree is no more what it was. */
+static bool has_moved(const struct config *from, const struct config *to, const struct branch *branch)
+{
+	const char *name = suptree_name(branch->node);
+	const struct config_child *was = find_child(from, name), *is = find_child(to, name);
+
+	return !was || !is || was->kind != is->kind ||
+	       strcmp(config_child_group(from, was), config_child_group(to, is)) != 0;
+}
+
+static void remove_moved(struct daemon *daemon, const struct config *from)
+{
+	list_foreach_safe (at, &daemon->tree->branches) {
+		struct branch *branch = list_entry(at, struct branch, link);
+
+		if (has_moved(from, daemon->config, branch) && !suptree_is_removed(branch->node))
+			suptree_remove(branch->node, on_gone, branch);
+	}
+}
+
+static bool reload_pool(struct daemon *daemon, struct branch *branch, size_t index)
+{
+	const struct config_pool *config = &daemon->config->pools[index];
+
+	pool_configure(branch->pool, config, config_find_group(daemon->config, config->group));
+	pool_set_drain_timeout(branch->pool, daemon->config->daemon.drain_timeout_ms);
+	if (!set_program(daemon, branch->pool, index))
+		return false;
+	if (pool_restart(branch->pool, 0) < 0)
+		log_error("config.workers", "pool=%s reason=\"it cannot be restarted now\"", config->name);
+	return true;
+}
+
+static bool reload_branch(struct daemon *daemon, struct branch *branch, const struct config_child *child,
+			  const struct config *from)
+{
+	struct suptree_group group;
+	struct service_spec spec;
+
+	switch (child->kind) {
+	case CHILD_GROUP:
+		group = group_of(&daemon->config->groups[child->index]);
+		if (suptree_configure(branch->node, &group) < 0)
+			log_error("config.limits", "group=%s reason=\"out of range; the old ones stay\"", group.name);
+		break;
+	case CHILD_POOL:
+		return reload_pool(daemon, branch, child->index);
+	case CHILD_SERVICE:
+		spec = service_spec_of(daemon, child->index);
+		if (section_changed(from, daemon->config, "service", spec.name))
+			service_reconfigure(branch->service, &spec);
+		break;
+	}
+	return false;
+}
+
+void tree_reload(struct daemon *daemon, const struct config *from, bool *ret_rolled)
+{
+	const struct suptree_group root = group_of(config_root(daemon->config));
+
+	*ret_rolled = false;
+	remove_moved(daemon, from);
+	if (suptree_configure(suptree_root(daemon->tree->nodes), &root) < 0)
+		log_error("config.limits", "group=root reason=\"out of range; the old ones stay\"");
+	for (size_t i = 0; i < daemon->config->nchildren; i++) {
+		const struct config_child *child = &daemon->config->children[i];
+		struct branch *branch = find_branch(daemon->tree, config_child_name(daemon->config, child));
+
+		if (!branch && add_branch(daemon, child) < 0)
+			log_error("tree.refused", "node=%s", config_child_name(daemon->config, child));
+		else if (branch && !suptree_is_removed(branch->node))
+			*ret_rolled |= reload_branch(daemon, branch, child, from);
+	}
+	tree_route(daemon);
+	suptree_start_added(daemon->tree->nodes);
+}
+
+/* ---- questions ---- */
+
+struct suptree *tree_nodes(const struct tree *tree)
+{
+	return tree->nodes;
+}
+
+static const struct branch *branch_of(const struct tree *tree, const struct suptree_node *node)
+{
+	list_foreach (at, &tree->branches) {
+		const struct branch *branch = list_entry(at, struct branch, link);
+
+		if (branch->node == node)
+			return branch;
+	}
+	return NULL;
+}
+
+struct service *tree_service(const struct tree *tree, const struct suptree_node *node)
+{
+	const struct branch *branch = branch_of(tree, node);
+
+	return branch ? branch->service : NULL;
+}
+
+struct pool *tree_pool(const struct tree *tree, const struct suptree_node *node)
+{
+	const struct branch *branch = branch_of(tree, node);
+
+	return branch ? branch->pool : NULL;
+}
+
+struct pool *tree_pool_at(const struct tree *tree, size_t index)
+{
+	list_foreach (at, &tree->branches) {
+		struct branch *branch = list_entry(at, struct branch, link);
+
+		if (branch->kind == CHILD_POOL && branch->pool && index-- == 0)
+			return branch->pool;
+	}
+	return NULL;
+}
+
+struct pool *tree_find_pool(const struct tree *tree, const char *name)
+{
+	struct branch *branch = find_branch(tree, name);
+
+	return branch ? branch->pool : NULL;
+}
+
+int tree_workers(const struct tree *tree)
+{
+	struct pool *pool;
+	int count = 0;
+
+	for (size_t i = 0; (pool = tree_pool_at(tree, i)); i++)
+		count += pool_size(pool);
+	return count;
+}
+
+int tree_serving(const struct tree *tree)
+{
+	struct pool *pool;
+	int count = 0;
+
+	for (size_t i = 0; (pool = tree_pool_at(tree, i)); i++)
+		count += pool_serving(pool);
+	return count;
+}
+
+const char *tree_degraded(const struct tree *tree)
+{
+	const char *why = suptree_degraded(tree->nodes);
+	struct pool *pool;
+
+	for (size_t i = 0; !why && (pool = tree_pool_at(tree, i)); i++)
+		why = pool_degraded(pool);
+	return why;
 }

@@ -66,6 +66,38 @@ void mem_free_str(char **s)
 	mem_free(s);
 }
 
+char **mem_copy_words(const char *const *words)
+{
+	size_t count = 0;
+	char **copy;
+
+	while (words && words[count])
+		count++;
+	copy = mem_array(count + 1, sizeof(*copy));
+	for (size_t i = 0; i < count; i++)
+		copy[i] = mem_strdup(words[i]);
+	return copy;
+}
+
+bool mem_same_words(const char *const *a, const char *const *b)
+{
+	static const char *const none[] = { NULL };
+
+	for (a = a ? a : none, b = b ? b : none; *a && *b; a++, b++)
+		if (strcmp(*a, *b) != 0)
+			return false;
+	return !*a && !*b;
+}
+
+void mem_free_words(char ***words)
+{
+	for (char **at = *words; at && *at; at++) {
+		explicit_bzero(*at, strlen(*at));
+		free(*at);
+	}
+	mem_free(words);
+}
+
 void mem_set_str(char **slot, char *value)
 {
 	free(*slot);

@@ -5,6 +5,7 @@
  * Small, bounded allocations abort when memory is gone: nothing sensible is left to do, and the service
  * manager restarts us. What is sized by input goes through buf.h, which has a cap and an error path. */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* `AUTO(fd_close) int fd = ...;` runs `fd_close(&fd)` when fd leaves scope. */
@@ -31,6 +32,15 @@ void mem_free(void *ptr);
 
 /* Cleanup for `AUTO(mem_free_str) char *s`. */
 void mem_free_str(char **s);
+
+/* A NULL-terminated list of texts, copied; NULL gives an empty list. */
+char **mem_copy_words(const char *const *words) __attribute__((warn_unused_result));
+
+/* Whether two such lists (NULL = empty) hold the same texts in the same order. */
+bool mem_same_words(const char *const *a, const char *const *b);
+
+/* Frees such a list and its texts, overwriting them first: an environment holds keys. Safe on NULL. */
+void mem_free_words(char ***words);
 
 /* Puts `value` (taken) into *slot, freeing what was there. */
 void mem_set_str(char **slot, char *value);

@@ -179,16 +179,38 @@ static int lane_want(const struct lane *lane, int64_t now_ms)
 	return room + prefetch - lane->between_count - lane->queued;
 }
 
+/* Slots free in the pools that serve any lane, each counted once. */
+static int free_slots(const struct claim *claim)
+{
+	int slots = 0;
+
+	for (size_t i = 0; i < claim->options.lane_count; i++) {
+		const struct pool *pool = claim->options.lanes[i]->pool;
+		size_t first = 0;
+
+		while (claim->options.lanes[first]->pool != pool)
+			first++;
+		if (first == i)
+			slots += pool_free_slots(pool);
+	}
+	return slots;
+}
+
 static int gather_wants(const struct claim *claim, int *wants)
 {
 	int queued = 0, total;
 
 	for (size_t i = 0; i < claim->options.lane_count; i++) {
-		wants[i] = lane_want(claim->options.lanes[i], loop_now_ms(claim->loop));
-		queued += claim->options.lanes[i]->queued;
+		const struct lane *lane = claim->options.lanes[i];
+		int most = pool_free_slots(lane->pool) + PREFETCH_MAX - lane->queued;
+
+		wants[i] = lane_want(lane, loop_now_ms(claim->loop));
+		if (wants[i] > most)
+			wants[i] = most;
+		queued += lane->queued;
 	}
 	/* Every lane may hold a few that wait for it; beyond that, only what workers can take. */
-	total = pool_free_slots(claim->options.pool) + PREFETCH_MAX - queued;
+	total = free_slots(claim) + PREFETCH_MAX - queued;
 	return total < BATCH ? total : BATCH;
 }
 

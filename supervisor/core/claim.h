@@ -10,7 +10,6 @@
 struct claim;
 struct lane;
 struct loop;
-struct pool;
 struct store;
 struct store_job;
 struct store_pair;
@@ -19,7 +18,6 @@ struct claim_options {
 	struct lane *const *lanes; /* read when claiming: may be filled after claim_new */
 	size_t lane_count;
 	struct store *store;
-	struct pool *pool;
 	void (*claimed)(void *arg, const struct store_job *jobs, size_t count);
 	void *arg;
 };

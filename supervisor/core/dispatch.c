@@ -28,7 +28,6 @@ struct dispatch {
 	const struct config *config;
 	const struct models *models;
 	struct store *store;
-	struct pool *pool;
 	struct claim *claim;
 	struct lane *lanes[CONFIG_PROVIDERS];
 	struct map *probes; /* every probe held, by id */
@@ -139,12 +138,12 @@ static bool permit_next_call(struct dispatch *dispatch, struct lane *lane)
 }
 
 /* The first probe in the queue that some worker can take, and that worker. */
-static struct probe *find_sendable(struct dispatch *dispatch, struct lane *lane, struct worker **ret)
+static struct probe *find_sendable(struct lane *lane, struct worker **ret)
 {
 	list_foreach (at, &lane->queue) {
 		struct probe *probe = list_entry(at, struct probe, link);
 
-		*ret = pool_pick(dispatch->pool, probe_runs_alone(probe));
+		*ret = pool_pick(lane->pool, probe_runs_alone(probe));
 		if (*ret)
 			return probe;
 		if (!probe_runs_alone(probe))
@@ -165,7 +164,7 @@ static void refuse_broken_turn(struct dispatch *dispatch, struct probe *probe)
 static bool begin_conversation(struct dispatch *dispatch, struct lane *lane)
 {
 	struct worker *worker;
-	struct probe *probe = find_sendable(dispatch, lane, &worker);
+	struct probe *probe = find_sendable(lane, &worker);
 
 	if (probe && !probe_turns_are_json(probe)) {
 		refuse_broken_turn(dispatch, probe);
@@ -491,9 +490,9 @@ const char *dispatch_why(const struct dispatch *dispatch, const struct lane *lan
 	*ret_until_ms = 0;
 	if (dispatch->stopping)
 		return "the daemon is stopping";
-	if (pool_serving(dispatch->pool) == 0)
-		return pool_degraded(dispatch->pool) ? "the worker pool is degraded" : "no worker is ready";
-	if (pool_free_slots(dispatch->pool) == 0)
+	if (pool_serving(lane->pool) == 0)
+		return pool_degraded(lane->pool) ? "the worker pool is degraded" : "no worker is ready";
+	if (pool_free_slots(lane->pool) == 0)
 		return "all workers are full";
 	if (!store_is_ready(dispatch->store))
 		return "the database is away";
@@ -518,6 +517,11 @@ struct lane *dispatch_lane(const struct dispatch *dispatch, const char *name)
 	return NULL;
 }
 
+void dispatch_route(struct dispatch *dispatch, const char *lane, struct pool *pool)
+{
+	dispatch_lane(dispatch, lane)->pool = pool;
+}
+
 void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret)
 {
 	*ret = dispatch->stats;
@@ -529,14 +533,13 @@ int dispatch_held(const struct dispatch *dispatch)
 }
 
 int dispatch_new(struct loop *loop, const struct config *config, const struct models *models,
-		 struct store *store, struct pool *pool, struct dispatch **ret)
+		 struct store *store, struct dispatch **ret)
 {
 	struct dispatch *dispatch = mem_alloc(sizeof(*dispatch));
 	const struct claim_options options = {
 		.lanes = dispatch->lanes,
 		.lane_count = ARRAY_LEN(dispatch->lanes),
 		.store = store,
-		.pool = pool,
 		.claimed = on_claimed,
 		.arg = dispatch,
 	};
@@ -545,7 +548,6 @@ int dispatch_new(struct loop *loop, const struct config *config, const struct mo
 	dispatch->config = config;
 	dispatch->models = models;
 	dispatch->store = store;
-	dispatch->pool = pool;
 	map_new(&dispatch->probes);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
 		int r = lane_new(loop, &config->providers[i], (int)i, loop_now_ms(loop), on_lane_timer,

@@ -20,8 +20,12 @@ struct loop;
 struct models;
 
 int dispatch_new(struct loop *loop, const struct config *config, const struct models *models,
-		 struct store *store, struct pool *pool, struct dispatch **ret)
+		 struct store *store, struct dispatch **ret)
 	__attribute__((warn_unused_result));
+
+/* Whose workers serve a lane (borrowed): to be told for every lane before the first probe, and again when it
+ * changes. Conversations under way stay where they are. */
+void dispatch_route(struct dispatch *dispatch, const char *lane, struct pool *pool);
 
 /* All probes must be gone: after dispatch_stop() and the pool's end. What is left is dropped: its lease is
  * taken back at the next boot. */

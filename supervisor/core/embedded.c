@@ -32,7 +32,7 @@ enum {
 struct embedded {
 	struct loop *loop;
 	struct service *service;
-	const char *const *env;
+	char **env;
 	char *bin_dir, *data_dir, *new_dir, *url;
 	char **argv, **initdb_argv;
 	struct child *initdb;
@@ -237,7 +237,7 @@ static void start_initdb(struct embedded *embedded)
 {
 	const struct child_spec spec = {
 		.argv = (const char *const *)embedded->initdb_argv,
-		.env = embedded->env,
+		.env = (const char *const *)embedded->env,
 		.death_signal = SIGKILL,
 	};
 	struct child_fds fds;
@@ -268,22 +268,6 @@ static void prepare(void *arg, struct service *service)
 
 /* ---- making ---- */
 
-static char **make_argv(const char *const *words, size_t count)
-{
-	char **argv = mem_array(count + 1, sizeof(*argv));
-
-	for (size_t i = 0; i < count; i++)
-		argv[i] = mem_strdup(words[i]);
-	return argv;
-}
-
-static void free_argv(char **argv)
-{
-	for (size_t i = 0; argv && argv[i]; i++)
-		free(argv[i]);
-	free(argv);
-}
-
 static void make_commands(struct embedded *embedded, const struct embedded_options *options)
 {
 	AUTO(mem_free_str) char *postgres = mem_printf("%s/postgres", embedded->bin_dir);
@@ -301,7 +285,7 @@ static void make_commands(struct embedded *embedded, const struct embedded_optio
 					     "-E",
 					     "UTF8",
 					     "--locale=C.UTF-8",
-					     "--no-instructions" };
+					     "--no-instructions", NULL };
 	const char *const words[] = {
 		postgres,
 		"-D",
@@ -330,10 +314,11 @@ static void make_commands(struct embedded *embedded, const struct embedded_optio
 		"log_checkpoints=off",
 		"-c",
 		"logging_collector=off",
+		NULL,
 	};
 
-	embedded->initdb_argv = make_argv(initdb_words, ARRAY_LEN(initdb_words));
-	embedded->argv = make_argv(words, ARRAY_LEN(words));
+	embedded->initdb_argv = mem_copy_words(initdb_words);
+	embedded->argv = mem_copy_words(words);
 }
 
 static int check_socket_path(const struct embedded_options *options, char **ret_error)
@@ -361,7 +346,7 @@ int embedded_new(struct loop *loop, const struct embedded_options *options, stru
 		return r;
 	embedded = mem_alloc(sizeof(*embedded));
 	embedded->loop = loop;
-	embedded->env = options->env;
+	embedded->env = mem_copy_words(options->env);
 	embedded->data_dir = mem_printf("%s/postgres", options->state_dir);
 	embedded->new_dir = mem_printf("%s/postgres.new", options->state_dir);
 	embedded->url = mem_printf("host=%s port=" SOCKET_PORT " user=proctor dbname=postgres",
@@ -402,8 +387,9 @@ void embedded_free(struct embedded **embedded)
 	child_abandon(&dead->initdb);
 	errtail_free(&dead->initdb_tail);
 	loop_timer_free(&dead->survivor_timer);
-	free_argv(dead->argv);
-	free_argv(dead->initdb_argv);
+	mem_free_words(&dead->env);
+	mem_free_words(&dead->argv);
+	mem_free_words(&dead->initdb_argv);
 	free(dead->bin_dir);
 	free(dead->data_dir);
 	free(dead->new_dir);

@@ -13,6 +13,7 @@
 struct config_provider;
 struct loop;
 struct loop_timer;
+struct pool;
 struct probe;
 
 struct lane {
@@ -23,6 +24,7 @@ struct lane {
 	struct list between; /* probes whose worker waits for `go` */
 	int queued;	     /* length of `queue` */
 	int between_count;
+	struct pool *pool;	  /* whose workers serve it */
 	struct loop_timer *timer; /* next time the gate may open by itself */
 	bool simulated; /* its answers are not a provider's: base_url names the simulator, or FAIL_MODEL_ID */
 	/* Since start, for people. */

@@ -25,7 +25,7 @@ struct pool {
 	const struct config_pool *config;
 	const struct config_group *group;
 	struct pool_events events;
-	const char *const *argv, *const *fork_argv, *const *env;
+	char **argv, **fork_argv, **env; /* fork_argv NULL = by exec */
 	struct forkserver *forkserver;
 	struct loop_timer *forkserver_timer;
 	bool start_due; /* the workers start when the prepared parent is there, or will not come */
@@ -271,6 +271,11 @@ static void on_died(void *arg, struct worker *worker, const struct worker_death 
 	}
 }
 
+static void give_program(const struct pool *pool, struct worker *worker)
+{
+	worker_set_program(worker, (const char *const *)pool->argv, (const char *const *)pool->env);
+}
+
 static void add_worker(struct pool *pool, int number)
 {
 	const struct worker_events events = {
@@ -286,7 +291,7 @@ static void add_worker(struct pool *pool, int number)
 	struct worker *worker;
 
 	worker_new(pool->loop, pool->config, number, &events, &worker);
-	worker_set_program(worker, pool->argv, pool->env);
+	give_program(pool, worker);
 	worker_set_forkserver(worker, pool->forkserver);
 	list_push_back(&pool->workers, &worker->link);
 }
@@ -359,6 +364,9 @@ void pool_free(struct pool **pool)
 		worker_free(&worker);
 	}
 	forkserver_free(&dead->forkserver);
+	mem_free_words(&dead->argv);
+	mem_free_words(&dead->fork_argv);
+	mem_free_words(&dead->env);
 	intensity_free(&dead->window);
 	loop_timer_free(&dead->forkserver_timer);
 	loop_timer_free(&dead->canary_timer);
@@ -366,16 +374,26 @@ void pool_free(struct pool **pool)
 	mem_free(pool);
 }
 
-void pool_set_program(struct pool *pool, const char *const *argv, const char *const *fork_argv,
+bool pool_set_program(struct pool *pool, const char *const *argv, const char *const *fork_argv,
 		      const char *const *env)
 {
-	pool->argv = argv;
-	pool->fork_argv = fork_argv;
-	pool->env = env;
-	forkserver_set_program(pool->forkserver, fork_argv, env);
+	char **old[] = { pool->argv, pool->fork_argv, pool->env };
+
+	if (pool->argv && mem_same_words((const char *const *)pool->argv, argv) &&
+	    mem_same_words((const char *const *)pool->fork_argv, fork_argv) &&
+	    mem_same_words((const char *const *)pool->env, env))
+		return false;
+	pool->argv = mem_copy_words(argv);
+	pool->fork_argv = fork_argv ? mem_copy_words(fork_argv) : NULL;
+	pool->env = mem_copy_words(env);
 	list_foreach (at, &pool->workers) {
-		worker_set_program(list_entry(at, struct worker, link), argv, env);
+		give_program(pool, list_entry(at, struct worker, link));
 	}
+	forkserver_set_program(pool->forkserver, (const char *const *)pool->fork_argv,
+			       (const char *const *)pool->env);
+	for (size_t i = 0; i < ARRAY_LEN(old); i++)
+		mem_free_words(&old[i]);
+	return true;
 }
 
 void pool_start(struct pool *pool)

@@ -22,16 +22,21 @@ struct service {
 	struct service_spec spec;
 	struct service_events events;
 	char *name;
+	char **argv, **env, **ready_argv; /* what `spec` points at */
 	enum service_state state;
 	struct restart_slot slot;
 	struct child *child;
 	struct errtail *tail;
 	struct lineconn *ready_conn;
+	struct child *ready_child; /* a run of ready_argv */
+	struct errtail *ready_tail;
+	struct loop_timer *ready_timer; /* the next run of it */
 	struct loop_timer *timer; /* of the state: readiness, KILL, or the restart */
 	int64_t started_ms, up_ms;
 	int64_t next_start_ms; /* while a restart timer is armed; else 0 */
 	int restarts;
 	bool signalled, failed, stop_asked;
+	bool replace; /* this life is ended for a new spec */
 	char *last_error;
 };
 
@@ -54,9 +59,18 @@ static void set_state(struct service *service, enum service_state state)
 	loop_timer_stop(service->timer);
 }
 
-static void become_ready(struct service *service)
+/* Whatever tells readiness. */
+static void stop_watching(struct service *service)
 {
 	lineconn_free(&service->ready_conn);
+	child_abandon(&service->ready_child);
+	errtail_free(&service->ready_tail);
+	loop_timer_stop(service->ready_timer);
+}
+
+static void become_ready(struct service *service)
+{
+	stop_watching(service);
 	set_state(service, SERVICE_UP);
 	service->up_ms = loop_now_ms(service->loop);
 	log_info("service.ready", "service=%s pid=%d boot_ms=%lld", service->name, (int)service_pid(service),
@@ -113,6 +127,11 @@ static void decide(struct service *service, const struct restart_exit *exit)
 		return;
 	}
 	set_state(service, SERVICE_DOWN);
+	if (service->replace) {
+		service->replace = false;
+		restart_after(service, 0);
+		return;
+	}
 	log_info("service.restart", "service=%s next=%s delay_ms=%lld failures=%u", service->name,
 		 restart_action_name(verdict.action), (long long)verdict.delay_ms, service->slot.failures);
 	switch (verdict.action) {
@@ -166,7 +185,7 @@ static void on_child_exit(void *arg, const struct child_exit *exit)
 		  "service=%s %s up_ms=%lld", service->name, child_exit_text(exit), (long long)life.lived_ms);
 	tell_exit(service, child_exit_text(exit));
 	errtail_free(&service->tail);
-	lineconn_free(&service->ready_conn);
+	stop_watching(service);
 	decide(service, &life);
 }
 
@@ -190,13 +209,56 @@ static void watch_ready(struct service *service, int fd)
 		.arg = service,
 	};
 
-	if (service->spec.ready_ms == CONFIG_READY_FD) {
+	switch (service->spec.ready_ms) {
+	case CONFIG_READY_FD:
 		if (lineconn_new(service->loop, &options, &service->ready_conn) < 0)
 			abort(); /* a descriptor that was just made cannot refuse O_NONBLOCK */
 		loop_timer_start(service->timer, service->spec.ready_timeout_ms);
+		break;
+	case CONFIG_READY_COMMAND:
+		loop_timer_start(service->timer, service->spec.ready_timeout_ms);
+		loop_timer_start(service->ready_timer, 0);
+		break;
+	default:
+		loop_timer_start(service->timer, service->spec.ready_ms);
+		break;
+	}
+}
+
+static void on_tried(void *arg, const struct child_exit *exit)
+{
+	struct service *service = arg;
+
+	service->ready_child = NULL;
+	errtail_free(&service->ready_tail);
+	if (service->state != SERVICE_STARTING)
+		return;
+	if (exit->code == 0)
+		become_ready(service);
+	else
+		loop_timer_start(service->ready_timer, service->spec.ready_interval_ms);
+}
+
+static void try_ready(void *arg)
+{
+	struct service *service = arg;
+	const struct child_spec spec = {
+		.argv = service->spec.ready_argv,
+		.env = service->spec.env,
+		.death_signal = SIGKILL,
+	};
+	AUTO(mem_free_str) char *who = mem_printf("ready_command=%s", service->name);
+	struct child_fds fds;
+	int r = child_spawn(service->loop, &spec, on_tried, service, &service->ready_child, &fds);
+
+	if (r < 0) {
+		log_warning("service.ready_command", "service=%s program=%s error=\"%s\"", service->name,
+			    spec.argv[0], strerror(-r));
+		loop_timer_start(service->ready_timer, service->spec.ready_interval_ms);
 		return;
 	}
-	loop_timer_start(service->timer, service->spec.ready_ms);
+	if (errtail_new(service->loop, fds.from_stderr, who, &service->ready_tail) < 0)
+		abort(); /* as above */
 }
 
 static void spawn(struct service *service)
@@ -204,7 +266,6 @@ static void spawn(struct service *service)
 	const struct child_spec spec = {
 		.argv = service->spec.argv,
 		.env = service->spec.env,
-		.cwd = service->spec.cwd,
 		.death_signal = service->spec.death_signal,
 		.fd3 = service->spec.ready_ms == CONFIG_READY_FD ? CHILD_FD3_PIPE : CHILD_FD3_NONE,
 	};
@@ -221,6 +282,7 @@ static void spawn(struct service *service)
 	}
 	if (errtail_new(service->loop, fds.from_stderr, who, &service->tail) < 0)
 		abort(); /* as above */
+	child_set_limits(service->child, &service->spec.limits);
 	set_state(service, SERVICE_STARTING);
 	watch_ready(service, fds.fd3);
 }
@@ -239,6 +301,7 @@ void service_prepared(struct service *service, const char *error, bool broken)
 
 static void terminate(struct service *service)
 {
+	stop_watching(service);
 	service->signalled = true;
 	child_signal(service->child, service->spec.stop_signal);
 	child_signal_group(service->child, SIGCONT);
@@ -255,7 +318,7 @@ static void on_timer(void *arg)
 		service_start(service);
 		break;
 	case SERVICE_STARTING:
-		if (service->spec.ready_ms != CONFIG_READY_FD) {
+		if (service->spec.ready_ms >= 0) {
 			become_ready(service);
 			break;
 		}
@@ -275,17 +338,32 @@ static void on_timer(void *arg)
 	}
 }
 
+static void take_spec(struct service *service, const struct service_spec *spec)
+{
+	service->spec = *spec;
+	mem_free_words(&service->argv);
+	mem_free_words(&service->env);
+	mem_free_words(&service->ready_argv);
+	mem_set_str(&service->name, mem_strdup(spec->name));
+	service->argv = mem_copy_words(spec->argv);
+	service->env = mem_copy_words(spec->env);
+	service->ready_argv = mem_copy_words(spec->ready_argv);
+	service->spec.name = service->name;
+	service->spec.argv = (const char *const *)service->argv;
+	service->spec.env = (const char *const *)service->env;
+	service->spec.ready_argv = (const char *const *)service->ready_argv;
+}
+
 void service_new(struct loop *loop, const struct service_spec *spec, const struct service_events *events,
 		 struct service **ret)
 {
 	struct service *service = mem_alloc(sizeof(*service));
 
 	service->loop = loop;
-	service->spec = *spec;
 	service->events = *events;
-	service->name = mem_strdup(spec->name);
-	service->spec.name = service->name;
+	take_spec(service, spec);
 	loop_timer_new(loop, on_timer, service, &service->timer);
+	loop_timer_new(loop, try_ready, service, &service->ready_timer);
 	*ret = service;
 }
 
@@ -297,8 +375,12 @@ void service_free(struct service **service)
 		return;
 	child_abandon(&dead->child);
 	errtail_free(&dead->tail);
-	lineconn_free(&dead->ready_conn);
+	stop_watching(dead);
 	loop_timer_free(&dead->timer);
+	loop_timer_free(&dead->ready_timer);
+	mem_free_words(&dead->argv);
+	mem_free_words(&dead->env);
+	mem_free_words(&dead->ready_argv);
 	free(dead->last_error);
 	free(dead->name);
 	mem_free(service);
@@ -310,13 +392,31 @@ void service_start(struct service *service)
 		return;
 	if (service->slot.parked)
 		restart_unpark(&service->slot);
-	service->signalled = service->failed = service->stop_asked = false;
+	service->signalled = service->failed = service->stop_asked = service->replace = false;
 	service->started_ms = loop_now_ms(service->loop);
 	set_state(service, SERVICE_PREPARING);
 	if (service->spec.prepare)
 		service->spec.prepare(service->spec.prepare_arg, service);
 	else
 		service_prepared(service, NULL, false);
+}
+
+void service_reconfigure(struct service *service, const struct service_spec *spec)
+{
+	take_spec(service, spec);
+	switch (service->state) {
+	case SERVICE_STARTING:
+	case SERVICE_UP:
+		log_info("service.replace", "service=%s reason=\"its configuration changed\"", service->name);
+		service->replace = true;
+		terminate(service);
+		break;
+	case SERVICE_PREPARING:
+	case SERVICE_STOPPING:
+	case SERVICE_DOWN:
+	case SERVICE_PARKED:
+		break; /* its next start is with the new spec */
+	}
 }
 
 void service_stop(struct service *service)

@@ -8,22 +8,26 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "io/child.h"
 #include "policy/restart.h"
 
 struct loop;
 struct service;
 
-/* Copied by service_new, but for argv and env, which are borrowed for the service's life. */
+/* All of it is copied. */
 struct service_spec {
 	const char *name;
 	const char *const *argv, *const *env;
-	const char *cwd; /* NULL = ours */
+	const char *const *ready_argv; /* of CONFIG_READY_COMMAND */
 	enum restart_type type;
-	int64_t ready_ms;	  /* CONFIG_READY_FD: a line on fd 3; 0: at once; else after so long */
-	int64_t ready_timeout_ms; /* for CONFIG_READY_FD */
+	/* CONFIG_READY_FD: a line on fd 3; CONFIG_READY_COMMAND: ready_argv exits with 0; 0: at once; else after so long. */
+	int64_t ready_ms;
+	int64_t ready_interval_ms; /* between runs of ready_argv */
+	int64_t ready_timeout_ms;  /* for a line or a command */
 	int64_t shutdown_timeout_ms;
 	int stop_signal;
 	int death_signal;
+	struct child_limits limits;
 	int64_t restart_delay_ms, restart_delay_max_ms, stable_after_ms;
 	/* Before each start; NULL = nothing. Calls service_prepared() now or later. */
 	void (*prepare)(void *arg, struct service *service);
@@ -59,6 +63,9 @@ void service_new(struct loop *loop, const struct service_spec *spec, const struc
 void service_free(struct service **service);
 
 void service_start(struct service *service);
+
+/* A new spec: one that runs is stopped and started again with it, as planned. */
+void service_reconfigure(struct service *service, const struct service_spec *spec);
 
 /* error NULL: go on and spawn; else this start failed, for this reason (one line). `broken`: it would fail
  * again until somebody mends it. */

@@ -564,6 +564,16 @@ static void attach(struct worker *worker, const struct child_fds *fds)
 		abort(); /* descriptors that were just made cannot refuse O_NONBLOCK */
 }
 
+static void limit(struct worker *worker)
+{
+	const struct child_limits limits = {
+		.memory_bytes = worker->config->memory_limit_bytes,
+		.cpu_ms = worker->config->cpu_limit_ms,
+	};
+
+	child_set_limits(worker->own->child, &limits);
+}
+
 static void spawn_by_exec(struct worker *worker)
 {
 	struct worker_own *own = worker->own;
@@ -586,6 +596,7 @@ static void spawn_by_exec(struct worker *worker)
 		return;
 	}
 	attach(worker, &fds);
+	limit(worker);
 	log_debug("worker.start", "worker=%s pid=%d by=exec", worker->name, (int)child_pid(own->child));
 }
 
@@ -606,6 +617,7 @@ static void on_forked(void *arg, pid_t pid)
 
 	own->forking = false;
 	if (pid > 0 && child_adopt(own->loop, pid, on_child_exit, worker, &own->child) == 0) {
+		limit(worker);
 		log_debug("worker.start", "worker=%s pid=%d by=fork", worker->name, (int)pid);
 		catch_up(worker);
 		return;

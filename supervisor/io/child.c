@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -417,6 +418,22 @@ void child_signal_group(struct child *child, int signo)
 	/* The group is not there yet when the child has not come to setpgid() and neither have we. */
 	if (child->pid && kill(-child->pid, signo) < 0)
 		(void)kill(child->pid, signo);
+}
+
+static void set_limit(const struct child *child, __rlimit_resource_t resource, int64_t value)
+{
+	const struct rlimit limit = { .rlim_cur = (rlim_t)value, .rlim_max = (rlim_t)value };
+
+	if (value > 0 && prlimit(child->pid, resource, &limit, NULL) < 0)
+		log_warning("child.limit", "pid=%d error=\"%s\"", (int)child->pid, strerror(errno));
+}
+
+void child_set_limits(const struct child *child, const struct child_limits *limits)
+{
+	if (!child->pid)
+		return;
+	set_limit(child, RLIMIT_DATA, limits->memory_bytes);
+	set_limit(child, RLIMIT_CPU, (limits->cpu_ms + 999) / 1000);
 }
 
 void child_abandon(struct child **child)

@@ -69,6 +69,15 @@ pid_t child_pid(const struct child *child);
 void child_signal(struct child *child, int signo);
 void child_signal_group(struct child *child, int signo);
 
+/* Limits of a process; 0 = none. */
+struct child_limits {
+	int64_t memory_bytes; /* of address space that can be written: RLIMIT_DATA */
+	int64_t cpu_ms;       /* of processor time: RLIMIT_CPU, in whole seconds */
+};
+
+/* Sets them on a running child; its own children inherit them. */
+void child_set_limits(const struct child *child, const struct child_limits *limits);
+
 /* Forgets the child: it is killed, reaped in the background, and no callback comes. Sets *child to NULL. */
 void child_abandon(struct child **child);
 

@@ -1,0 +1,219 @@
+#include "app/storage.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app/command.h"
+#include "app/daemon_private.h"
+#include "app/program.h"
+#include "app/tree.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "core/dispatch.h"
+#include "core/embedded.h"
+#include "core/service.h"
+#include "core/store.h"
+#include "core/suptree.h"
+#include "io/loop.h"
+
+enum {
+	STORE_MEMORY = 512 * 1024 * 1024, /* results held while Postgres is away */
+	FLUSH_MS = 15000,		  /* for the last results, once the workers are gone */
+};
+
+/* ---- the store, a leaf of the tree between its server and what needs it ---- */
+
+static void start_store(void *leaf)
+{
+	struct daemon *daemon = leaf;
+
+	store_start(daemon->store);
+	/* It is up without its database: it holds what it is given, and says what it waits for. */
+	suptree_up(daemon->store_node);
+}
+
+/* Everything that asks the database goes in one turn of the loop, then its server may. */
+static void close_store(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	commands_free(&daemon->commands);
+	dispatch_free(&daemon->dispatch);
+	store_free(&daemon->store);
+	suptree_down(daemon->store_node);
+}
+
+static void on_flushed(void *arg, bool flushed)
+{
+	struct daemon *daemon = arg;
+
+	if (!flushed)
+		log_error("daemon.unflushed",
+			  "reason=\"the database did not take all results in %d ms\" "
+			  "effect=\"those probes run again\"",
+			  FLUSH_MS);
+	loop_defer(daemon->loop, close_store, daemon);
+}
+
+static void stop_store(void *leaf, bool at_once)
+{
+	struct daemon *daemon = leaf;
+
+	if (at_once)
+		return; /* the flush has its own limit */
+	if (daemon->phase == DAEMON_STOPPING)
+		store_flush(daemon->store, FLUSH_MS, on_flushed, daemon);
+	else
+		suptree_down(daemon->store_node); /* its server is restarted: it waits that out by itself */
+}
+
+/* ---- the embedded Postgres ---- */
+
+static void start_postgres(void *leaf)
+{
+	service_start(embedded_service(((struct daemon *)leaf)->embedded));
+}
+
+static void stop_postgres(void *leaf, bool at_once)
+{
+	(void)at_once; /* a second call is enough */
+	service_stop(embedded_service(((struct daemon *)leaf)->embedded));
+}
+
+static void on_postgres_up(void *arg, struct service *service)
+{
+	(void)service;
+	suptree_up(((struct daemon *)arg)->postgres_node);
+}
+
+static void on_postgres_down(void *arg, struct service *service)
+{
+	(void)service;
+	suptree_down(((struct daemon *)arg)->postgres_node);
+}
+
+static void on_postgres_ended(void *arg, struct service *service, bool parked)
+{
+	(void)service;
+	suptree_ended(((struct daemon *)arg)->postgres_node, parked);
+}
+
+static bool on_postgres_failed(void *arg, struct service *service, bool counts, int64_t delay_ms)
+{
+	(void)service;
+	return suptree_failed(((struct daemon *)arg)->postgres_node, counts, delay_ms) == SUPTREE_YOURSELF;
+}
+
+/* ---- between the parts ---- */
+
+static void on_store_state(void *arg, bool ready, const char *why)
+{
+	struct daemon *daemon = arg;
+
+	(void)why;
+	dispatch_on_store_state(daemon->dispatch, ready);
+}
+
+static void on_pairs(void *arg, const struct store_pair *pairs, size_t count)
+{
+	dispatch_on_pairs(((struct daemon *)arg)->dispatch, pairs, count);
+}
+
+static void on_wake(void *arg)
+{
+	dispatch_on_work(((struct daemon *)arg)->dispatch);
+}
+
+static void on_run_finished(void *arg, const char *run_id, const char *status)
+{
+	(void)arg;
+	log_info("run.finished", "run=%s status=%s", run_id, status);
+}
+
+static void on_room_in_store(void *arg)
+{
+	dispatch_on_work(((struct daemon *)arg)->dispatch);
+}
+
+/* ---- making ---- */
+
+static int make_database(struct daemon *daemon, char **ret_error)
+{
+	const char *url = program_database_url(daemon->program);
+	const struct embedded_options options = {
+		.state_dir = daemon->config->daemon.state_dir,
+		.run_dir = daemon->config->daemon.run_dir,
+		.socket_mode = daemon->config->control.mode,
+		.socket_group = daemon->config->control.group,
+		.env = program_plain_env(daemon->program),
+		.events = { .up = on_postgres_up,
+			    .down = on_postgres_down,
+			    .ended = on_postgres_ended,
+			    .failed = on_postgres_failed,
+			    .event = daemon_event,
+			    .arg = daemon },
+	};
+	int r;
+
+	if (strcmp(url, "embedded") != 0) {
+		daemon->database_url = mem_strdup(url);
+		return 0;
+	}
+	r = embedded_new(daemon->loop, &options, &daemon->embedded, ret_error);
+	if (r == 0)
+		daemon->database_url = mem_strdup(embedded_url(daemon->embedded));
+	return r;
+}
+
+static int make_store(struct daemon *daemon, const char *state_id, char **ret_error)
+{
+	AUTO(mem_free_str) char *sql_dir = mem_printf("%s/sql", daemon->paths.home);
+	char host[256] = "localhost";
+	const struct store_options options = {
+		.url = daemon->database_url,
+		.sql_dir = sql_dir,
+		.node_name = host,
+		.state_id = state_id,
+		.memory_cap = STORE_MEMORY,
+		.on_state = on_store_state,
+		.on_pairs = on_pairs,
+		.on_wake = on_wake,
+		.on_run_finished = on_run_finished,
+		.on_room = on_room_in_store,
+		.arg = daemon,
+	};
+	int r;
+
+	(void)gethostname(host, sizeof(host) - 1);
+	r = store_new(daemon->loop, &options, &daemon->store);
+	if (r < 0)
+		*ret_error = mem_printf("[database] url: %s", strerror(-r));
+	return r;
+}
+
+int storage_make(struct daemon *daemon, const char *state_id, char **ret_error)
+{
+	int r = make_database(daemon, ret_error);
+
+	return r < 0 ? r : make_store(daemon, state_id, ret_error);
+}
+
+void storage_plant(struct daemon *daemon, struct suptree_node *root)
+{
+	const struct suptree_leaf postgres = { .start = start_postgres, .stop = stop_postgres, .leaf = daemon };
+	const struct suptree_leaf store = { .start = start_store, .stop = stop_store, .leaf = daemon };
+
+	if (daemon->embedded)
+		suptree_add_leaf(root, "postgres", &postgres, &daemon->postgres_node);
+	suptree_add_leaf(root, "store", &store, &daemon->store_node);
+}
+
+void storage_free(struct daemon *daemon)
+{
+	store_free(&daemon->store);
+	embedded_free(&daemon->embedded);
+	mem_free(&daemon->database_url);
+}
