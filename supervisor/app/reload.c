@@ -93,6 +93,7 @@ static void apply(struct daemon *daemon, struct fresh *fresh)
 	/* Limits were checked when the file was read. */
 	if (dispatch_configure(daemon->dispatch, config, fresh->models) < 0)
 		log_error("config.limits", "reason=\"a limit is out of range; the old one stays\"");
+	pool_set_drain_timeout(daemon->pool, config->daemon.drain_timeout_ms);
 	pool_configure(daemon->pool, &config->pools[0], &config->root);
 	pool_set_program(daemon->pool, program_worker_argv(fresh->program),
 			 program_worker_env(fresh->program));

@@ -279,6 +279,7 @@ static int make_pool(struct daemon *daemon, char **ret_error)
 	}
 	pool_set_program(daemon->pool, program_worker_argv(daemon->program),
 			 program_worker_env(daemon->program));
+	pool_set_drain_timeout(daemon->pool, daemon->config->daemon.drain_timeout_ms);
 	return 0;
 }
 

@@ -23,7 +23,8 @@ struct pool {
 	struct pool_events events;
 	const char *const *argv, *const *env;
 	struct list workers;
-	int size; /* wanted */
+	int size;	  /* wanted */
+	int64_t drain_ms; /* for calls under way in a worker that is to make room for another */
 	struct intensity *window;
 	struct loop_timer *canary_timer;
 	char *degraded; /* why; NULL while all is well */
@@ -217,9 +218,10 @@ static struct restart_verdict decide(struct pool *pool, struct worker *worker,
 
 static void retire(struct pool *pool, struct worker *worker)
 {
-	(void)pool;
 	list_remove(&worker->link);
 	loop_defer(pool->loop, worker_free_deferred, worker);
+	if (pool->rolling == worker->number)
+		roll_on(pool);
 }
 
 static void on_died(void *arg, struct worker *worker, const struct worker_death *death)
@@ -236,6 +238,11 @@ static void on_died(void *arg, struct worker *worker, const struct worker_death 
 	}
 	if (pool->stopping) {
 		tell_if_stopped(pool);
+		return;
+	}
+	if (worker->replace) {
+		worker->replace = false;
+		worker_start_after(worker, 0);
 		return;
 	}
 	if (verdict.counts && intensity_add(pool->window, loop_now_ms(pool->loop)))
@@ -331,6 +338,11 @@ void pool_set_program(struct pool *pool, const char *const *argv, const char *co
 	}
 }
 
+void pool_set_drain_timeout(struct pool *pool, int64_t drain_ms)
+{
+	pool->drain_ms = drain_ms;
+}
+
 static int highest_number(const struct pool *pool)
 {
 	int highest = 0;
@@ -380,13 +392,14 @@ void pool_resize(struct pool *pool, int size)
 	(void)make_window(pool);
 	list_foreach_safe (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
+		bool retiring = ++number > size;
 
-		if (++number <= size)
-			continue;
-		worker->retiring = true;
-		if (worker_state_has_process(worker->state))
-			worker_drain(worker, pool->config->shutdown_timeout_ms);
-		else
+		/* One that was to go and is wanted again drains all the same, and then lives on. */
+		worker->replace = worker->replace || (worker->retiring && !retiring);
+		worker->retiring = retiring;
+		if (retiring && worker_state_has_process(worker->state))
+			worker_drain(worker, pool->drain_ms);
+		else if (retiring)
 			retire(pool, worker);
 	}
 	for (int have = number; have < size; have++) {
@@ -398,14 +411,12 @@ void pool_resize(struct pool *pool, int size)
 
 void pool_configure(struct pool *pool, const struct config_pool *config, const struct config_group *group)
 {
-	bool resized = config->size != pool->config->size;
-
 	pool->config = config;
 	pool->group = group;
 	list_foreach (at, &pool->workers) {
 		list_entry(at, struct worker, link)->config = config;
 	}
-	if (resized)
+	if (config->size != pool->size)
 		pool_resize(pool, config->size);
 	else
 		(void)make_window(pool);
@@ -415,7 +426,8 @@ void pool_configure(struct pool *pool, const struct config_pool *config, const s
 static void restart_one(struct pool *pool, struct worker *worker)
 {
 	if (worker_state_has_process(worker->state)) {
-		worker_drain(worker, pool->config->shutdown_timeout_ms);
+		worker->replace = true;
+		worker_drain(worker, pool->drain_ms);
 		return;
 	}
 	restart_unpark(&worker->slot);
