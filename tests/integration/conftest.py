@@ -1,9 +1,11 @@
 """Fixtures of all integration tests: a Postgres server, a simulator, and daemons that tell their log on failure."""
 
+import contextlib
 import os
 import sys
 from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -59,6 +61,8 @@ def migrated(postgres):
     with Daemon(ini={"database": {"url": url}}) as daemon:
         wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the migrations")
         daemon.stop()
+    with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE events")
     return urlsplit(url).path.lstrip("/")
 
 
@@ -93,6 +97,8 @@ def make_daemon(request, postgres, migrated):
 
     yield make
     for daemon in made:
+        if daemon.process is not None:
+            daemon.process.kill()  # how it stops is the matter of other tests
         daemon.remove()
 
 
