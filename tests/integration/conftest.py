@@ -80,13 +80,9 @@ def simulator(one_simulator):
     return one_simulator
 
 
-@pytest.fixture
-def make_daemon(request, postgres, migrated):
-    """make_daemon(ini, start=True, **Daemon's) gives a daemon on a database of its own; it is ended behind the test.
-
-    `ini` may name another [database] url, such as embedded.
-    """
-    made = request.node.stash.setdefault(_shown, [])
+@contextlib.contextmanager
+def _daemons(node, postgres, migrated):
+    made = node.stash.setdefault(_shown, [])
 
     def make(ini=None, start=True, **options):
         ini = dict(ini or {})
@@ -103,6 +99,23 @@ def make_daemon(request, postgres, migrated):
 
 
 @pytest.fixture
+def make_daemon(request, postgres, migrated):
+    """make_daemon(ini, start=True, **Daemon's) gives a daemon on a database of its own; it is ended behind the test.
+
+    `ini` may name another [database] url, such as embedded.
+    """
+    with _daemons(request.node, postgres, migrated) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_daemon(request, postgres, migrated):
+    """The same, for daemons that all tests of a module share."""
+    with _daemons(request.node, postgres, migrated) as make:
+        yield make
+
+
+@pytest.fixture
 def start_run():
     """start_run(daemon, prompts, models=["gpt-4"], followups=2, **run.start's) imports a definition; gives the run's id."""
 
@@ -116,9 +129,8 @@ def start_run():
     return start
 
 
-@pytest.fixture
-def make_fake():
-    """make_fake(life, …) gives a FakePool; its folder goes behind the test."""
+@contextlib.contextmanager
+def _fakes():
     made = []
 
     def make(*lives):
@@ -128,3 +140,16 @@ def make_fake():
     yield make
     for fake in made:
         fake.remove()
+
+
+@pytest.fixture
+def make_fake():
+    """make_fake(life, …) gives a FakePool; its folder goes behind the test."""
+    with _fakes() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_fake():
+    with _fakes() as make:
+        yield make
