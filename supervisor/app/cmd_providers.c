@@ -129,7 +129,7 @@ void cmd_providers_pause(struct call *call, const json_t *args)
 	struct lane *lane = lane_arg(call, args);
 	const char *reason = arg_text(args, "reason");
 
-	dispatch_park_lane(daemon->dispatch, lane, reason ? reason : "paused by an operator");
+	dispatch_pause_lane(daemon->dispatch, lane, reason ? reason : "paused by an operator");
 	answer_lane(call, lane);
 }
 

@@ -72,7 +72,6 @@ static void review(void *arg)
 {
 	struct control *control = arg;
 
-	control->review_due = false;
 	list_foreach_safe (node, &control->clients) {
 		struct client *client = client_of(node);
 
@@ -85,9 +84,6 @@ static void review(void *arg)
 
 void control_review(struct control *control)
 {
-	if (control->review_due)
-		return;
-	control->review_due = true;
 	loop_defer(control->loop, review, control);
 }
 

@@ -38,7 +38,6 @@ struct control {
 	struct list dead;		 /* dropped, freed at the end of the turn */
 	size_t count;
 	int64_t last_client_id;
-	bool review_due;
 	bool full_told; /* since it was last not full */
 };
 
@@ -85,7 +84,8 @@ void client_drop(struct client *client, const char *why);
 bool client_send(struct client *client, const struct buf *head, const char *bytes, size_t len);
 
 /* control.c: lets reading go on, and closes what is done, at the end of the turn: never inside the conn's own
- * callback. */
+ * callback. Not merged with one that is due already: it has to come after the write of what was just queued,
+ * which may find the peer gone without anybody being told. */
 void control_review(struct control *control);
 
 /* call.c */

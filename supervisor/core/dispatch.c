@@ -16,6 +16,7 @@
 #include "core/claim.h"
 #include "core/lane.h"
 #include "core/probe.h"
+#include "io/jsontext.h"
 #include "io/loop.h"
 #include "io/msg.h"
 #include "policy/error.h"
@@ -310,6 +311,25 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 	pump(dispatch);
 }
 
+static void record_reason(struct dispatch *dispatch, const char *level, const char *kind,
+			  const struct lane *lane, const char *reason)
+{
+	AUTO(mem_free_str) char *data = jsontext_pack("{s:s}", "reason", reason);
+
+	store_event(dispatch->store, level, kind, NULL, 0, lane->name, data);
+}
+
+/* No wait mends it: an operator must. */
+static void park(struct dispatch *dispatch, struct lane *lane, const char *reason)
+{
+	if (gate_parked_reason(lane->gate))
+		return;
+	gate_park(lane->gate, reason);
+	log_error("lane.parked", "lane=%s reason=\"%s\" remedy=\"proctorctl providers resume %s\"",
+		  lane->name, reason, lane->name);
+	record_reason(dispatch, "error", "lane.parked", lane, reason);
+}
+
 /* RATE_LIMIT, and what else makes the whole lane wait: the probe keeps its place at the head. */
 static void wait_in_lane(struct dispatch *dispatch, struct probe *probe, const struct retry_verdict *verdict,
 			 const struct msg *msg)
@@ -318,7 +338,7 @@ static void wait_in_lane(struct dispatch *dispatch, struct probe *probe, const s
 
 	mem_set_str(&lane->last_error, mem_printf("%s: %s", msg->error_code, msg->error_message));
 	if (verdict->action == RETRY_PARK_LANE) {
-		dispatch_park_lane(dispatch, lane, msg->error_message);
+		park(dispatch, lane, msg->error_message);
 	} else {
 		lane->limited++;
 		if (!probe->limited_since_ms)
@@ -451,14 +471,13 @@ void dispatch_cancel_run(struct dispatch *dispatch, const char *run_id)
 	pump(dispatch);
 }
 
-void dispatch_park_lane(struct dispatch *dispatch, struct lane *lane, const char *reason)
+void dispatch_pause_lane(struct dispatch *dispatch, struct lane *lane, const char *reason)
 {
 	if (gate_parked_reason(lane->gate))
 		return;
 	gate_park(lane->gate, reason);
-	log_error("lane.parked", "lane=%s reason=\"%s\" remedy=\"proctorctl providers resume %s\"",
-		  lane->name, reason, lane->name);
-	store_event(dispatch->store, "error", "lane.parked", NULL, 0, lane->name, NULL);
+	log_info("lane.paused", "lane=%s reason=\"%s\"", lane->name, reason);
+	record_reason(dispatch, "info", "lane.paused", lane, reason);
 }
 
 void dispatch_resume_lane(struct dispatch *dispatch, struct lane *lane)

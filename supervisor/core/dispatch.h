@@ -59,8 +59,8 @@ void dispatch_cancel_run(struct dispatch *dispatch, const char *run_id);
 struct lane *const *dispatch_lanes(const struct dispatch *dispatch, size_t *ret_count);
 struct lane *dispatch_lane(const struct dispatch *dispatch, const char *name); /* NULL when there is none */
 
-/* An operator's word. */
-void dispatch_park_lane(struct dispatch *dispatch, struct lane *lane, const char *reason);
+/* An operator's word. Resuming also opens a lane that a used-up quota has parked. */
+void dispatch_pause_lane(struct dispatch *dispatch, struct lane *lane, const char *reason);
 void dispatch_resume_lane(struct dispatch *dispatch, struct lane *lane);
 
 /* Why nothing more of this lane goes out now, for people: "requests/min", "concurrency", "the provider asked

@@ -30,7 +30,8 @@ struct pool {
 	struct loop_timer *forkserver_timer;
 	bool start_due; /* the workers start when the prepared parent is there, or will not come */
 	struct list workers;
-	int size; /* wanted */
+	int size;	  /* wanted */
+	int64_t drain_ms; /* for calls under way in a worker that is to make room for another */
 	struct intensity *window;
 	struct loop_timer *canary_timer;
 	char *degraded; /* why; NULL while all is well */
@@ -224,9 +225,10 @@ static struct restart_verdict decide(struct pool *pool, struct worker *worker,
 
 static void retire(struct pool *pool, struct worker *worker)
 {
-	(void)pool;
 	list_remove(&worker->link);
 	loop_defer(pool->loop, worker_free_deferred, worker);
+	if (pool->rolling == worker->number)
+		roll_on(pool);
 }
 
 static void on_died(void *arg, struct worker *worker, const struct worker_death *death)
@@ -243,6 +245,11 @@ static void on_died(void *arg, struct worker *worker, const struct worker_death 
 	}
 	if (pool->stopping) {
 		tell_if_stopped(pool);
+		return;
+	}
+	if (worker->replace) {
+		worker->replace = false;
+		worker_start_after(worker, 0);
 		return;
 	}
 	if (verdict.counts && intensity_add(pool->window, loop_now_ms(pool->loop)))
@@ -396,6 +403,11 @@ bool pool_set_program(struct pool *pool, const char *const *argv, const char *co
 	return true;
 }
 
+void pool_set_drain_timeout(struct pool *pool, int64_t drain_ms)
+{
+	pool->drain_ms = drain_ms;
+}
+
 void pool_start(struct pool *pool)
 {
 	pool->stopping = pool->up_told = pool->stopped_told = false;
@@ -439,13 +451,14 @@ void pool_resize(struct pool *pool, int size)
 	(void)make_window(pool);
 	list_foreach_safe (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
+		bool retiring = ++number > size;
 
-		if (++number <= size)
-			continue;
-		worker->retiring = true;
-		if (worker_state_has_process(worker->state))
-			worker_drain(worker, pool->config->shutdown_timeout_ms);
-		else
+		/* One that was to go and is wanted again drains all the same, and then lives on. */
+		worker->replace = worker->replace || (worker->retiring && !retiring);
+		worker->retiring = retiring;
+		if (retiring && worker_state_has_process(worker->state))
+			worker_drain(worker, pool->drain_ms);
+		else if (retiring)
 			retire(pool, worker);
 	}
 	for (int have = number; have < size; have++) {
@@ -457,14 +470,12 @@ void pool_resize(struct pool *pool, int size)
 
 void pool_configure(struct pool *pool, const struct config_pool *config, const struct config_group *group)
 {
-	bool resized = config->size != pool->config->size;
-
 	pool->config = config;
 	pool->group = group;
 	list_foreach (at, &pool->workers) {
 		list_entry(at, struct worker, link)->config = config;
 	}
-	if (resized)
+	if (config->size != pool->size)
 		pool_resize(pool, config->size);
 	else
 		(void)make_window(pool);
@@ -474,7 +485,8 @@ void pool_configure(struct pool *pool, const struct config_pool *config, const s
 static void restart_one(struct pool *pool, struct worker *worker)
 {
 	if (worker_state_has_process(worker->state)) {
-		worker_drain(worker, pool->config->shutdown_timeout_ms);
+		worker->replace = true;
+		worker_drain(worker, pool->drain_ms);
 		return;
 	}
 	restart_unpark(&worker->slot);

@@ -46,6 +46,9 @@ void pool_free(struct pool **pool);
 bool pool_set_program(struct pool *pool, const char *const *argv, const char *const *fork_argv,
 		      const char *const *env);
 
+/* How long calls under way may take to finish in a worker that is restarted or scaled away. 0 until set. */
+void pool_set_drain_timeout(struct pool *pool, int64_t drain_ms);
+
 void pool_start(struct pool *pool);
 
 /* Drains every worker within grace_ms; `stopped` tells the end. A second call kills. */

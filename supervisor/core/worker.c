@@ -26,7 +26,7 @@
 
 enum {
 	DUMP_MS = 1000,
-	TERM_MS = 2000,
+	TERM_MS = 2000, /* from TERM to KILL of a sick one */
 	KILL_MS = 5000,
 	EOF_MS = 1000,
 	PING_MISSES = 2,
@@ -389,7 +389,7 @@ static void start_health(struct worker *worker)
 {
 	const struct health_params params = health_params_of(worker);
 
-	health_init(&worker->own->health, &params, loop_now_ms(worker->own->loop));
+	health_forgive(&worker->own->health, &params, loop_now_ms(worker->own->loop));
 	loop_timer_start(worker->own->health_timer, params.interval_ms);
 }
 
@@ -653,6 +653,7 @@ static bool spawn_by_fork(struct worker *worker)
 
 static void spawn(struct worker *worker)
 {
+	const struct health_params health = health_params_of(worker);
 	struct worker_own *own = worker->own;
 
 	own->planned = own->faulty = own->signalled = own->proven = own->overdue = false;
@@ -660,6 +661,7 @@ static void spawn(struct worker *worker)
 	if (worker->last_death)
 		worker->restarts++;
 	worker->started_ms = loop_now_ms(own->loop);
+	health_init(&own->health, &health, worker->started_ms);
 	if (!spawn_by_fork(worker))
 		spawn_by_exec(worker);
 }
@@ -678,19 +680,18 @@ static void on_deadline(void *arg)
 
 static void set_state(struct worker *worker, enum worker_state next)
 {
+	const struct worker_own *own = worker->own;
 	const struct worker_timing timing = {
 		.boot_timeout_ms = worker->config->boot_timeout_ms,
 		.dump_ms = DUMP_MS,
-		.term_ms = TERM_MS,
+		.term_ms = own->planned && !own->faulty ? worker->config->shutdown_timeout_ms : TERM_MS,
 		.kill_ms = KILL_MS,
-		.drain_ms = worker->own->drain_ms,
+		.drain_ms = own->drain_ms,
 	};
 	int64_t deadline_ms = worker_fsm_deadline_ms(next, &timing);
 	enum worker_state was = worker->state;
 
 	worker->state = next;
-	if (next == W_READY)
-		worker->ready_ms = loop_now_ms(worker->own->loop);
 	/* hello and ready share one boot_timeout. */
 	if (was == W_STARTING && next == W_BOOTING)
 		return;
@@ -702,13 +703,16 @@ static void set_state(struct worker *worker, enum worker_state next)
 
 static void on_became_ready(struct worker *worker)
 {
-	if (worker->ready_ms && worker->boot_took_ms != worker->ready_ms - worker->started_ms) {
+	if (worker->ready_ms) {
+		log_info("worker.recovered", "worker=%s pid=%d", worker->name, (int)worker_pid(worker));
+	} else {
+		worker->ready_ms = loop_now_ms(worker->own->loop);
 		worker->boot_took_ms = worker->ready_ms - worker->started_ms;
 		if (worker->boot_took_ms == 0)
 			worker->boot_took_ms = 1;
+		log_info("worker.ready", "worker=%s pid=%d boot_ms=%lld", worker->name,
+			 (int)worker_pid(worker), (long long)worker->boot_took_ms);
 	}
-	log_info("worker.ready", "worker=%s pid=%d boot_ms=%lld", worker->name, (int)worker_pid(worker),
-		 (long long)worker->boot_took_ms);
 	start_health(worker);
 	worker->own->events.serving(worker->own->events.arg, worker, true);
 }

@@ -67,7 +67,7 @@ struct worker {
 	struct list link;	  /* the pool's */
 	bool solo;		  /* holds one probe that runs alone, and gets no other */
 	bool retiring;		  /* the pool shrinks: no restart after this life */
-	bool replace;		  /* end this life when drained, then start anew at once */
+	bool replace;		  /* the pool's: start anew at once when this life has ended */
 	int held;		  /* probes in it */
 	int capacity;		  /* as its hello said */
 

@@ -5,6 +5,14 @@ void health_init(struct health *h, const struct health_params *params, int64_t n
 	*h = (struct health){ .next_ms = now_ms + params->interval_ms };
 }
 
+void health_forgive(struct health *h, const struct health_params *params, int64_t now_ms)
+{
+	h->deadline_ms = 0;
+	h->misses = 0;
+	h->suspect = false;
+	h->next_ms = now_ms + params->interval_ms;
+}
+
 /* The awaited pong did not come in time. */
 static enum health_do miss(struct health *h, const struct health_params *params)
 {

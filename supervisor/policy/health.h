@@ -28,6 +28,9 @@ enum health_do { HEALTH_NOTHING, HEALTH_PING, HEALTH_SUSPECT };
 /* Starts anew: the first ping is due one interval after now. */
 void health_init(struct health *h, const struct health_params *params, int64_t now_ms);
 
+/* Forgets misses and suspicion, and awaits no pong. Pongs of the pings sent so far may still come. */
+void health_forgive(struct health *h, const struct health_params *params, int64_t now_ms);
+
 /* What to do now. HEALTH_PING: send health_seq(). HEALTH_SUSPECT is told once per row of misses.
  * loop_lag_ms: by how much our own loop was late in this turn; it is added to the awaited deadline, because a
  * pong may lie unread. *ret_next_ms: when to tick again at the latest. */

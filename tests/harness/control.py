@@ -3,6 +3,7 @@
 import json
 import select
 import socket
+import struct
 
 
 class ControlError(Exception):
@@ -19,7 +20,10 @@ class Control:
 
     def __init__(self, path, timeout=30.0):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout)
+        # Not settimeout(): a connect that need not wait fails at once while the daemon has yet to accept others.
+        seconds = int(timeout)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
+                                struct.pack("ll", seconds, int((timeout - seconds) * 1e6)))
         self._buffer = b""
         self._last_id = 0
         try:
@@ -27,6 +31,7 @@ class Control:
         except OSError:
             self._socket.close()
             raise
+        self._socket.settimeout(timeout)
 
     def __enter__(self):
         return self

@@ -287,7 +287,13 @@ class Daemon:
     def wait_event(self, kind, deadline=10.0, **fields):
         """Waits for a recorded event of that kind whose fields have these values; returns it."""
         def find():
-            for event in self.call("events", limit=1000)["items"]:
+            try:
+                events = self.call("events", limit=1000)["items"]
+            except ControlError as error:
+                if error.code != "UNAVAILABLE":
+                    raise
+                return None
+            for event in events:
                 if event["kind"] == kind and all(event.get(name) == value for name, value in fields.items()):
                     return event
             return None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.parse
@@ -75,7 +76,8 @@ class Simulator:
             return file.read()
 
     def stop(self):
-        place.end_process(self.process)
+        """At once: by SIGTERM it would wait for the answers under way."""
+        place.end_process(self.process, signal.SIGKILL)
 
     def remove(self):
         if self.process is not None:

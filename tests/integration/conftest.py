@@ -1,9 +1,11 @@
 """Fixtures of all integration tests: a Postgres server, a simulator, and daemons that tell their log on failure."""
 
+import contextlib
 import os
 import sys
 from urllib.parse import urlsplit
 
+import psycopg2
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -59,6 +61,8 @@ def migrated(postgres):
     with Daemon(ini={"database": {"url": url}}) as daemon:
         wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the migrations")
         daemon.stop()
+    with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE events")
     return urlsplit(url).path.lstrip("/")
 
 
@@ -76,13 +80,9 @@ def simulator(one_simulator):
     return one_simulator
 
 
-@pytest.fixture
-def make_daemon(request, postgres, migrated):
-    """make_daemon(ini, start=True, **Daemon's) gives a daemon on a database of its own; it is ended behind the test.
-
-    `ini` may name another [database] url, such as embedded.
-    """
-    made = request.node.stash.setdefault(_shown, [])
+@contextlib.contextmanager
+def _daemons(node, postgres, migrated):
+    made = node.stash.setdefault(_shown, [])
 
     def make(ini=None, start=True, **options):
         ini = dict(ini or {})
@@ -93,7 +93,26 @@ def make_daemon(request, postgres, migrated):
 
     yield make
     for daemon in made:
+        if daemon.process is not None:
+            daemon.process.kill()  # how it stops is the matter of other tests
         daemon.remove()
+
+
+@pytest.fixture
+def make_daemon(request, postgres, migrated):
+    """make_daemon(ini, start=True, **Daemon's) gives a daemon on a database of its own; it is ended behind the test.
+
+    `ini` may name another [database] url, such as embedded.
+    """
+    with _daemons(request.node, postgres, migrated) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_daemon(request, postgres, migrated):
+    """The same, for daemons that all tests of a module share."""
+    with _daemons(request.node, postgres, migrated) as make:
+        yield make
 
 
 @pytest.fixture
@@ -110,9 +129,8 @@ def start_run():
     return start
 
 
-@pytest.fixture
-def make_fake():
-    """make_fake(life, …) gives a FakePool; its folder goes behind the test."""
+@contextlib.contextmanager
+def _fakes():
     made = []
 
     def make(*lives):
@@ -122,3 +140,16 @@ def make_fake():
     yield make
     for fake in made:
         fake.remove()
+
+
+@pytest.fixture
+def make_fake():
+    """make_fake(life, …) gives a FakePool; its folder goes behind the test."""
+    with _fakes() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_fake():
+    with _fakes() as make:
+        yield make

@@ -102,6 +102,27 @@ static void test_our_own_lag_moves_the_deadline(void **state)
 	    TICK(18499, HEALTH_NOTHING, 18500), LATE(18500, -5, HEALTH_NOTHING, 20000));
 }
 
+static void test_forgiving_keeps_the_numbers_of_pings(void **state)
+{
+	struct health h;
+	int64_t next;
+
+	(void)state;
+	health_init(&h, &params, 0);
+	assert_int_equal(health_tick(&h, &params, 10000, 0, &next), HEALTH_PING);
+	assert_int_equal(health_tick(&h, &params, 15000, 0, &next), HEALTH_NOTHING);
+	assert_int_equal(health_tick(&h, &params, 20000, 0, &next), HEALTH_PING);
+	assert_int_equal(health_tick(&h, &params, 25000, 0, &next), HEALTH_SUSPECT);
+	health_forgive(&h, &params, 25000);
+	assert_int_equal(h.misses, 0);
+	assert_true(health_pong(&h, 1, 25001));
+	assert_true(health_pong(&h, 2, 25002));
+	assert_int_equal(health_tick(&h, &params, 34999, 0, &next), HEALTH_NOTHING);
+	assert_int_equal(next, 35000);
+	assert_int_equal(health_tick(&h, &params, 35000, 0, &next), HEALTH_PING);
+	assert_int_equal(health_seq(&h), 3);
+}
+
 static void test_pongs_are_remembered(void **state)
 {
 	struct health h;
@@ -139,6 +160,7 @@ int main(void)
 		cmocka_unit_test(test_a_pong_clears_the_misses),
 		cmocka_unit_test(test_a_pong_that_answers_nothing_is_refused),
 		cmocka_unit_test(test_our_own_lag_moves_the_deadline),
+		cmocka_unit_test(test_forgiving_keeps_the_numbers_of_pings),
 		cmocka_unit_test(test_pongs_are_remembered),
 		cmocka_unit_test(test_kills_are_held_when_most_of_a_pool_is_suspect),
 	};

@@ -74,7 +74,8 @@ class Queue:
         definition = self.value("""INSERT INTO definitions (name, preamble, followups, complete)
             VALUES (%s, 'Be kind', %s, true) RETURNING id""", f"definition{next(_states)}", json.dumps(list(followups)))
         self.rows("""INSERT INTO scenarios (definition_id, position, key, name, prompt)
-            SELECT %s, i, 'k' || i, 'n' || i, 'prompt ' || i FROM generate_series(0, %s - 1) i""", definition, scenarios)
+            SELECT %s, i, 'k' || i, 'n' || i, 'prompt ' || i FROM generate_series(0, %s - 1) i""",
+                  definition, scenarios)
         return definition
 
     def start(self, models=("gpt-4",), scenarios=4, definition=None, percentage=100, seed=1, samples=1, lanes=None,
@@ -113,7 +114,8 @@ class Queue:
     def check(self):
         """What holds at every instant: a job is in one place, progress equals the rows, a transcript is whole."""
         assert self.rows("""SELECT j.id FROM jobs j WHERE (SELECT count(*) FROM ready x WHERE x.job_id = j.id)
-            + (SELECT count(*) FROM delayed x WHERE x.job_id = j.id) + (SELECT count(*) FROM leases x WHERE x.job_id = j.id)
+            + (SELECT count(*) FROM delayed x WHERE x.job_id = j.id)
+            + (SELECT count(*) FROM leases x WHERE x.job_id = j.id)
             + (SELECT count(*) FROM outcomes x WHERE x.job_id = j.id) <> 1""") == []
         assert self.rows("""SELECT r.id, r.progress, c.* FROM runs r CROSS JOIN LATERAL (
                 SELECT count(*) AS total, count(*) FILTER (WHERE o.status = 'COMPLETED') AS completed,
@@ -123,7 +125,8 @@ class Queue:
             WHERE r.progress <> jsonb_build_object('total', c.total, 'completed', c.completed, 'failed', c.failed,
                 'cancelled', c.cancelled)""") == []
         assert self.rows("""SELECT j.id FROM jobs j JOIN outcomes o ON o.job_id = j.id LEFT JOIN transcripts t
-            ON (t.run_id, t.scenario_id, t.model_id, t.sample_index) = (j.run_id, j.scenario_id, j.model_id, j.sample_index)
+            ON (t.run_id, t.scenario_id, t.model_id, t.sample_index)
+                = (j.run_id, j.scenario_id, j.model_id, j.sample_index)
             WHERE (o.status = 'COMPLETED') <> (t.id IS NOT NULL)""") == []
         assert self.rows("""SELECT t.id FROM transcripts t WHERE t.content->'turns' <> (
             SELECT jsonb_agg(x ORDER BY (x->>'turnNumber')::int) FROM jsonb_array_elements(t.content->'turns') x)

@@ -112,6 +112,7 @@ def test_active_pairs_tell_what_holds_them_up(queue):
     assert [(row["model_id"], row["paused"], row["cancelling"]) for row in queue.rows("SELECT * FROM active_pairs()")] \
         == [("gpt-4", False, False), ("gpt-5", True, False)]
     queue.rows("UPDATE runs SET status = 'PAUSED', cancel_requested_at = now() WHERE id = %s", run)
-    assert [(row["paused"], row["cancelling"]) for row in queue.rows("SELECT * FROM active_pairs()")] == [(True, True)] * 2
+    assert [(row["paused"], row["cancelling"]) for row in queue.rows("SELECT * FROM active_pairs()")] \
+        == [(True, True)] * 2
     queue.rows("UPDATE runs SET status = 'FAILED' WHERE id = %s", run)
     assert queue.rows("SELECT * FROM active_pairs()") == []

@@ -37,7 +37,8 @@ def test_unknown_cost_stays_unknown(queue):
 def test_repeated_batch_changes_nothing(queue):
     run = queue.start(scenarios=4)["run_id"]
     jobs = queue.claim(run)
-    ends = [end(jobs[0]), end(jobs[1], "FAILED"), end(jobs[2], "LATER", [body(1)], delay=5000), end(jobs[3], "RETURNED")]
+    ends = [end(jobs[0]), end(jobs[1], "FAILED"), end(jobs[2], "LATER", [body(1)], delay=5000),
+            end(jobs[3], "RETURNED")]
     queue.finish(*ends)
     before = queue.rows("SELECT *, (SELECT count(*) FROM ready) FROM runs, delayed, checkpoints")
     assert queue.finish(*ends) == []
@@ -123,6 +124,18 @@ def test_late_answer_ends_at_its_own_turns(queue):
     assert [turn["targetResponse"] for turn in content(queue)["turns"]] == ["of attempt 1"] * 2
 
 
+def test_late_answer_goes_on_from_where_it_began(queue):
+    """Attempt 2 answers late from turn 2 on, while attempt 3 left a second turn of its own."""
+    job, = queue.claim(queue.start(scenarios=1)["run_id"])
+    queue.finish(end(job, "LATER", [body(1, "a")]))
+    job, = queue.claim(job["run_id"])
+    queue.finish(end(job, "RETURNED"))
+    again, = queue.claim(job["run_id"])
+    queue.finish(end(again, "LATER", [body(2, "of attempt 3")]))
+    queue.finish(end(job, turns=[body(2, "b"), body(3, "c")]))
+    assert [turn["targetResponse"] for turn in content(queue)["turns"]] == ["a", "b", "c"]
+
+
 def test_turns_that_do_not_go_on_from_the_stored_ones_are_not_kept(queue):
     job, = queue.claim(queue.start(scenarios=1)["run_id"])
     queue.finish(end(job, "LATER", [body(1, "a"), body(2, "b")]))
@@ -138,7 +151,8 @@ def test_answer_with_a_gap_is_refused(queue):
         queue.finish(end(job, turns=[body(3)]))
 
 
-@pytest.mark.parametrize("turn", ['{"turnNumber": 1, "targetResponse": "\\u0000"}', "{", '{"turnNumber": 1, "t": 1e999999}',
+@pytest.mark.parametrize("turn", ['{"turnNumber": 1, "targetResponse": "\\u0000"}', "{",
+                                  '{"turnNumber": 1, "t": 1e999999}',
                                   '{"turnNumber": "one"}', '"text"'])
 def test_row_that_jsonb_cannot_hold_is_told_by_its_class(queue, turn):
     """The class by which a store finds the one bad row of a batch; as REFUSED it is then recorded."""

@@ -21,8 +21,9 @@ SEED_CONTENT = """SELECT id, content->'turns' as turns
 
 
 def test_each_file_is_recorded(queue):
+    names = [os.path.basename(path)[:-4] for path in migration_files()]
     assert queue.rows("SELECT version, name FROM schema_migrations ORDER BY version") == [
-        {"version": int(os.path.basename(path)[:4]), "name": os.path.basename(path)[5:-4]} for path in migration_files()]
+        {"version": int(name[:4]), "name": name[5:]} for name in names]
 
 
 def test_versions_have_no_gap_and_no_double():

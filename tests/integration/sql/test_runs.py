@@ -20,7 +20,8 @@ def test_sampling_is_the_same_for_a_seed_and_another_for_another(queue):
     assert first != other
 
 
-@pytest.mark.parametrize("scenarios, percentage, expected", [(7, 10, 1), (7, 50, 4), (7, 100, 7), (200, 0.5, 1), (3, 34, 2)])
+@pytest.mark.parametrize("scenarios, percentage, expected",
+                         [(7, 10, 1), (7, 50, 4), (7, 100, 7), (200, 0.5, 1), (3, 34, 2)])
 def test_sample_size_is_rounded_up(queue, scenarios, percentage, expected):
     assert queue.start(scenarios=scenarios, percentage=percentage)["total"] == expected
 
@@ -103,7 +104,8 @@ def test_retry_runs_failed_jobs_again_with_fresh_counters(queue):
 def test_retry_takes_only_the_codes_asked_for(queue):
     run = queue.start(scenarios=2)["run_id"]
     first, second = queue.claim(run)
-    queue.finish(end(first, "FAILED", error='{"code": "TIMEOUT"}'), end(second, "FAILED", error='{"code": "AUTH_ERROR"}'))
+    queue.finish(end(first, "FAILED", error='{"code": "TIMEOUT"}'),
+                 end(second, "FAILED", error='{"code": "AUTH_ERROR"}'))
     assert queue.rows("SELECT * FROM retry_failed(%s, ARRAY['AUTH_ERROR'])", run)[0]["retried"] == 1
     assert queue.value("SELECT job_id FROM ready") == second["job_id"]
 
