@@ -55,10 +55,20 @@ struct suptree_group {
 	int64_t period_ms;
 };
 
+/* How fast the tree tries again what has failed, all > 0. */
+struct suptree_pace {
+	int64_t trial_ms;     /* between trials of what the root has parked: 5 min */
+	int64_t delay_ms;     /* before a failed group is started again: 500 ms, growing to … */
+	int64_t delay_max_ms; /* … 60 s; a group that was up for longer begins anew */
+};
+
 /* A tree with its root group. -EINVAL for limits out of range. */
 int suptree_new(struct loop *loop, const struct suptree_group *root, const struct suptree_events *events,
 		struct suptree **ret) __attribute__((warn_unused_result));
 void suptree_free(struct suptree **tree);
+
+/* In place of the usual pace; before suptree_start(). */
+void suptree_set_pace(struct suptree *tree, const struct suptree_pace *pace);
 
 struct suptree_node *suptree_root(struct suptree *tree);
 
@@ -76,6 +86,15 @@ int suptree_configure(struct suptree_node *node, const struct suptree_group *gro
  * freed. */
 void suptree_remove(struct suptree_node *node, void (*gone)(void *arg), void *arg);
 
+/* An operator's stop: the node goes down and stays so, whatever its brothers do. Again: nothing. */
+void suptree_hold(struct suptree_node *node);
+
+/* An operator's start of what is held, parked or ended. -EBUSY: it runs (or is still stopping). -EAGAIN: its
+ * group does not run; it starts with it. */
+int suptree_release(struct suptree_node *node) __attribute__((warn_unused_result));
+
+/* Starts the root's children, in order. At a one_for_one root those behind do not wait for a child that has
+ * failed and tries again. */
 void suptree_start(struct suptree *tree);
 
 /* Starts what was added since. */
@@ -91,7 +110,9 @@ void suptree_up(struct suptree_node *node);
 /* Down as told by stop(). */
 void suptree_down(struct suptree_node *node);
 
-/* Ended by itself and to stay down: done (`parked` false), or broken until somebody mends it. */
+/* Ended by itself and to stay down: done (`parked` false), or broken until somebody mends it. A broken child
+ * of a group (but the root) whose brothers depend on it, by its strategy, takes the group down with it:
+ * parked. */
 void suptree_ended(struct suptree_node *node, bool parked);
 
 enum suptree_answer {
@@ -109,12 +130,17 @@ const char *suptree_name(const struct suptree_node *node);
 enum suptree_state suptree_state(const struct suptree_node *node);
 const char *suptree_state_name(enum suptree_state state);
 bool suptree_is_group(const struct suptree_node *node);
-void *suptree_leaf_of(const struct suptree_node *node); /* NULL for a group */
+struct suptree_node *suptree_parent(const struct suptree_node *node); /* NULL for the root */
+void *suptree_leaf_of(const struct suptree_node *node);		      /* NULL for a group */
 enum strategy suptree_strategy(const struct suptree_node *node);
 int suptree_intensity(const struct suptree_node *node);
 int64_t suptree_period_ms(const struct suptree_node *node);
+int suptree_restarts(const struct suptree_node *node); /* lives after the first */
 int suptree_restarts_in_window(struct suptree_node *node);
+int64_t suptree_up_since_ms(const struct suptree_node *node);	/* of a group, monotonic; 0 = it is not up */
 int64_t suptree_next_start_ms(const struct suptree_node *node); /* monotonic; 0 = none planned by the tree */
+const char *suptree_why(const struct suptree_node *node); /* it is not up, one line; NULL = not known here */
+bool suptree_is_held(const struct suptree_node *node);
 /* Children in start order; NULL behind the last. */
 struct suptree_node *suptree_child(const struct suptree_node *node, size_t index);
 struct suptree_node *suptree_find(struct suptree *tree, const char *name);
