@@ -279,6 +279,11 @@ const char *suptree_state_name(enum suptree_state state)
 	return (unsigned)state < ARRAY_LEN(names) ? names[state] : "?";
 }
 
+bool suptree_is_removed(const struct suptree_node *node)
+{
+	return node->removed;
+}
+
 bool suptree_is_group(const struct suptree_node *node)
 {
 	return node->is_group;
@@ -341,6 +346,11 @@ const char *suptree_why(const struct suptree_node *node)
 bool suptree_is_held(const struct suptree_node *node)
 {
 	return node->held;
+}
+
+bool suptree_is_removed(const struct suptree_node *node)
+{
+	return node->removed;
 }
 
 struct suptree_node *suptree_child(const struct suptree_node *node, size_t index)
