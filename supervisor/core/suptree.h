@@ -143,7 +143,6 @@ int64_t suptree_up_since_ms(const struct suptree_node *node);	/* of a group, mon
 int64_t suptree_next_start_ms(const struct suptree_node *node); /* monotonic; 0 = none planned by the tree */
 const char *suptree_why(const struct suptree_node *node); /* it is not up, one line; NULL = not known here */
 bool suptree_is_held(const struct suptree_node *node);
-bool suptree_is_removed(const struct suptree_node *node); /* it goes as soon as it is down */
 /* Children in start order; NULL behind the last. */
 struct suptree_node *suptree_child(const struct suptree_node *node, size_t index);
 struct suptree_node *suptree_find(struct suptree *tree, const char *name);

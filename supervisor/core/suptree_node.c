@@ -348,11 +348,6 @@ bool suptree_is_held(const struct suptree_node *node)
 	return node->held;
 }
 
-bool suptree_is_removed(const struct suptree_node *node)
-{
-	return node->removed;
-}
-
 struct suptree_node *suptree_child(const struct suptree_node *node, size_t index)
 {
 	return index < node->count ? node->children[index] : NULL;
