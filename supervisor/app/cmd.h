@@ -63,6 +63,7 @@ json_t *cmd_waiting(struct daemon *daemon, const char *lanes);
 json_t *cmd_database(struct daemon *daemon);
 json_t *cmd_environment(struct daemon *daemon);
 json_t *cmd_lanes(struct daemon *daemon);
-json_t *cmd_pool(struct daemon *daemon);
+json_t *cmd_pools(struct daemon *daemon);
+json_t *cmd_workers(struct daemon *daemon); /* totals over the pools */
 
 #endif

@@ -2,9 +2,9 @@
 
 #include "app/cmd.h"
 #include "app/daemon.h"
+#include "app/tree.h"
 #include "base/mem.h"
 #include "core/healthcheck.h"
-#include "core/pool.h"
 #include "core/store.h"
 #include "io/loop.h"
 
@@ -26,14 +26,15 @@ static void answer_health(struct call *call)
 {
 	struct daemon *daemon = call_daemon(call);
 	json_t *environment = cmd_environment(daemon);
-	json_t *pool = cmd_pool(daemon);
+	json_t *pools = cmd_pools(daemon);
 	json_t *database = cmd_database(daemon);
 	bool healthy = json_is_true(json_object_get(environment, "healthy")) &&
-		       !pool_degraded(daemon->pool) && pool_serving(daemon->pool) > 0 &&
+		       !tree_degraded(daemon->tree) && tree_serving(daemon->tree) > 0 &&
 		       store_is_ready(daemon->store);
 
-	call_ok_json(call, json_pack("{s:b, s:o, s:o, s:o}", "healthy", healthy, "environment", environment,
-				     "pool", pool, "database", database));
+	call_ok_json(call,
+		     json_pack("{s:b, s:o, s:o, s:o, s:o}", "healthy", healthy, "environment", environment,
+			       "workers", cmd_workers(daemon), "pools", pools, "database", database));
 }
 
 static void on_checked(void *arg)

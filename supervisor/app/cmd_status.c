@@ -4,10 +4,10 @@
 
 #include "app/cmd.h"
 #include "app/daemon.h"
+#include "app/tree.h"
 #include "base/mem.h"
 #include "config/config.h"
 #include "core/dispatch.h"
-#include "core/pool.h"
 #include "core/store.h"
 #include "io/loop.h"
 
@@ -38,7 +38,7 @@ static json_t *probes_json(const struct daemon *daemon)
 static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 {
 	json_t *notes = json_array();
-	const char *degraded = pool_degraded(daemon->pool);
+	const char *degraded = tree_degraded(daemon->tree);
 
 	if (!store_is_ready(daemon->store))
 		json_array_append_new(notes, json_sprintf("the database is not ready: %s",
@@ -48,7 +48,7 @@ static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 			notes, json_string("results wait for the database up to the limit: nothing new "
 					   "is started"));
 	if (degraded)
-		json_array_append_new(notes, json_sprintf("the worker pool is degraded: %s", degraded));
+		json_array_append_new(notes, json_sprintf("degraded: %s", degraded));
 	if (json_is_true(json_object_get(environment, "known")) &&
 	    !json_is_true(json_object_get(environment, "healthy")))
 		json_array_append_new(
@@ -60,8 +60,8 @@ static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 /* Workers take a moment to boot: no need to alarm anybody before they had it. */
 static bool is_booting(const struct daemon *daemon)
 {
-	return pool_serving(daemon->pool) == 0 && !pool_degraded(daemon->pool) &&
-	       loop_now_ms(daemon->loop) - daemon->started_ms < pool_config(daemon->pool)->boot_timeout_ms;
+	return tree_serving(daemon->tree) == 0 && !tree_degraded(daemon->tree) &&
+	       loop_now_ms(daemon->loop) - daemon->started_ms < daemon->config->pools[0].boot_timeout_ms;
 }
 
 static const char *state_of(const struct daemon *daemon, const json_t *notes)
@@ -72,7 +72,7 @@ static const char *state_of(const struct daemon *daemon, const json_t *notes)
 		return "degraded";
 	if (is_booting(daemon))
 		return "starting";
-	return pool_serving(daemon->pool) == 0 ? "degraded" : "ready";
+	return tree_serving(daemon->tree) == 0 ? "degraded" : "ready";
 }
 
 void cmd_status(struct call *call, const json_t *args)
@@ -84,12 +84,12 @@ void cmd_status(struct call *call, const json_t *args)
 
 	(void)args;
 	call_ok_json(call,
-		     json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
-			       state_of(daemon, notes), "version", PROCTOR_VERSION, "pid", (int)getpid(),
-			       "startedMs", (json_int_t)daemon->started_wall_ms, "uptimeMs",
+		     json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			       "state", state_of(daemon, notes), "version", PROCTOR_VERSION, "pid",
+			       (int)getpid(), "startedMs", (json_int_t)daemon->started_wall_ms, "uptimeMs",
 			       (json_int_t)up_ms, "loopLagMs", (json_int_t)loop_lag_ms(daemon->loop),
 			       "clients", (int)control_clients(call_commands(call)->control), "notes", notes,
-			       "database", cmd_database(daemon), "pool", cmd_pool(daemon), "probes",
-			       probes_json(daemon), "providers", cmd_lanes(daemon), "environment",
-			       environment));
+			       "database", cmd_database(daemon), "workers", cmd_workers(daemon), "pools",
+			       cmd_pools(daemon), "probes", probes_json(daemon), "providers",
+			       cmd_lanes(daemon), "environment", environment));
 }

@@ -1,10 +1,11 @@
-/* workers.*: the slots of the pool. */
+/* workers.*: the slots of the pools. */
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "app/cmd.h"
 #include "app/daemon.h"
+#include "app/tree.h"
 #include "config/config.h"
 #include "core/pool.h"
 #include "core/store.h"
@@ -37,21 +38,43 @@ static json_t *worker_json(const struct daemon *daemon, const struct worker *wor
 static json_t *workers_json(const struct daemon *daemon)
 {
 	json_t *items = json_array();
+	struct pool *pool;
 
-	list_foreach (node, pool_workers(daemon->pool)) {
-		json_array_append_new(items, worker_json(daemon, list_entry(node, struct worker, link)));
-	}
+	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
+		list_foreach (node, pool_workers(pool)) {
+			json_array_append_new(items,
+					      worker_json(daemon, list_entry(node, struct worker, link)));
+		}
 	return items;
 }
 
-json_t *cmd_pool(struct daemon *daemon)
+static json_t *pool_json(struct pool *pool)
 {
-	struct pool *pool = daemon->pool;
-
-	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:s?}", "pool", pool_name(pool), "size",
+	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s?}", "pool", pool_name(pool), "size",
 			 pool_size(pool), "serving", pool_serving(pool), "held", pool_held(pool), "freeSlots",
-			 pool_free_slots(pool), "restartsInWindow", pool_restarts_in_window(pool), "degraded",
-			 pool_degraded(pool));
+			 pool_free_slots(pool), "restartsInWindow", pool_restarts_in_window(pool),
+			 "forkserverPid", (int)pool_forkserver_pid(pool), "degraded", pool_degraded(pool));
+}
+
+json_t *cmd_pools(struct daemon *daemon)
+{
+	json_t *items = json_array();
+	struct pool *pool;
+
+	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
+		json_array_append_new(items, pool_json(pool));
+	return items;
+}
+
+json_t *cmd_workers(struct daemon *daemon)
+{
+	struct pool *pool;
+	int held = 0;
+
+	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
+		held += pool_held(pool);
+	return json_pack("{s:i, s:i, s:i, s:s?}", "size", tree_workers(daemon->tree), "serving",
+			 tree_serving(daemon->tree), "held", held, "degraded", tree_degraded(daemon->tree));
 }
 
 void cmd_workers_list(struct call *call, const json_t *args)
@@ -59,63 +82,93 @@ void cmd_workers_list(struct call *call, const json_t *args)
 	struct daemon *daemon = call_daemon(call);
 
 	(void)args;
-	call_ok_json(call, json_pack("{s:o, s:o}", "pool", cmd_pool(daemon), "items", workers_json(daemon)));
+	call_ok_json(call,
+		     json_pack("{s:o, s:o}", "pools", cmd_pools(daemon), "items", workers_json(daemon)));
 }
 
-/* The worker that "probe/1" names; NULL after answering that there is none. */
-static struct worker *find_worker(struct call *call, const char *name)
+/* The worker that "probe/1" names; NULL after answering that there is none. *ret_pool (may be NULL) is its
+ * pool. */
+static struct worker *find_worker(struct call *call, const char *name, struct pool **ret_pool)
 {
-	struct pool *pool = call_daemon(call)->pool;
+	struct pool *pool;
 
-	list_foreach (node, pool_workers(pool)) {
-		struct worker *worker = list_entry(node, struct worker, link);
+	for (size_t i = 0; (pool = tree_pool_at(call_daemon(call)->tree, i)); i++)
+		list_foreach (node, pool_workers(pool)) {
+			struct worker *worker = list_entry(node, struct worker, link);
 
-		if (strcmp(worker->name, name) == 0)
+			if (strcmp(worker->name, name) != 0)
+				continue;
+			if (ret_pool)
+				*ret_pool = pool;
 			return worker;
-	}
+		}
 	call_error(call, CALL_NOT_FOUND, "there is no worker \"%s\"; `workers list` shows them", name);
 	return NULL;
 }
 
+/* The pool that `name` names, the only one when it is NULL; NULL after answering what is wrong. */
+static struct pool *find_pool(struct call *call, const char *name)
+{
+	const struct tree *tree = call_daemon(call)->tree;
+	struct pool *pool = name ? tree_find_pool(tree, name) : tree_pool_at(tree, 0);
+
+	if (!pool)
+		call_error(call, CALL_NOT_FOUND, "there is no pool \"%s\"; `workers list` shows them",
+			   name ? name : "");
+	else if (!name && tree_pool_at(tree, 1)) {
+		call_error(call, CALL_BAD_ARGUMENT, "pool: there are several; name one");
+		return NULL;
+	}
+	return pool;
+}
+
 void cmd_workers_show(struct call *call, const json_t *args)
 {
-	const struct worker *worker = find_worker(call, arg_text(args, "worker"));
+	const struct worker *worker = find_worker(call, arg_text(args, "worker"), NULL);
 
 	if (worker)
 		call_ok_json(call, worker_json(call_daemon(call), worker));
+}
+
+static int restart_pools(struct daemon *daemon)
+{
+	struct pool *pool;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && (pool = tree_pool_at(daemon->tree, i)); i++)
+		r = pool_restart(pool, 0);
+	return r;
 }
 
 void cmd_workers_restart(struct call *call, const json_t *args)
 {
 	struct daemon *daemon = call_daemon(call);
 	const char *name = arg_text(args, "worker");
-	const struct worker *worker = name ? find_worker(call, name) : NULL;
+	struct pool *pool = NULL;
+	const struct worker *worker = name ? find_worker(call, name, &pool) : NULL;
 	int r;
 
 	if (name && !worker)
 		return;
-	r = pool_restart(daemon->pool, worker ? worker->number : 0);
+	r = worker ? pool_restart(pool, worker->number) : restart_pools(daemon);
 	if (r < 0) {
 		call_error(call, CALL_CONFLICT, "%s cannot be restarted now: %s",
-			   worker ? worker->name : "the pool's workers", strerror(-r));
+			   worker ? worker->name : "the workers", strerror(-r));
 		return;
 	}
-	store_event(daemon->store, "info", "worker.restart_requested", NULL, 0,
-		    worker ? worker->name : pool_name(daemon->pool), NULL);
+	store_event(daemon->store, "info", "worker.restart_requested", NULL, 0, worker ? worker->name : NULL,
+		    NULL);
 	cmd_workers_list(call, args);
 }
 
 void cmd_workers_scale(struct call *call, const json_t *args)
 {
 	struct daemon *daemon = call_daemon(call);
-	const char *pool = arg_text(args, "pool");
+	struct pool *pool = find_pool(call, arg_text(args, "pool"));
 
-	if (pool && strcmp(pool, pool_name(daemon->pool)) != 0) {
-		call_error(call, CALL_NOT_FOUND, "there is no pool \"%s\", but \"%s\"", pool,
-			   pool_name(daemon->pool));
+	if (!pool)
 		return;
-	}
-	pool_resize(daemon->pool, (int)arg_int(args, "size", 1));
-	store_event(daemon->store, "info", "pool.resized", NULL, 0, pool_name(daemon->pool), NULL);
+	pool_resize(pool, (int)arg_int(args, "size", 1));
+	store_event(daemon->store, "info", "pool.resized", NULL, 0, pool_name(pool), NULL);
 	cmd_workers_list(call, args);
 }

@@ -19,11 +19,12 @@ int program_new(const struct config *config, const struct paths *paths, struct p
 		char **ret_error) __attribute__((warn_unused_result));
 void program_free(struct program **program);
 
-/* How the workers of the pool with this index in the configuration are started. All lists are NULL-terminated and
- * valid as long as the program. */
+/* How the workers of the pool with this index in the configuration are started. All lists are NULL-terminated
+ * and valid as long as the program. */
 struct program_pool {
 	const char *const *argv, *const *env;
-	const char *const *fork_argv; /* of the prepared parent; NULL when the ini names a command of its own */
+	const char *const
+		*fork_argv; /* of the prepared parent; NULL when the ini names a command of its own */
 };
 
 struct program_pool program_pool(const struct program *program, size_t index);

@@ -80,7 +80,8 @@ static bool apply(struct daemon *daemon, struct fresh *fresh)
 		log_error("config.limits", "reason=\"a limit is out of range; the old one stays\"");
 	tree_reload(daemon, old.config, &rolled);
 	healthcheck_set_program(daemon->health, program_health_argv(daemon->program),
-				program_health_env(daemon->program), daemon_health_interval_ms(daemon->config));
+				program_health_env(daemon->program),
+				daemon_health_interval_ms(daemon->config));
 	log_set_level((enum log_level)daemon->config->daemon.log_level);
 	commands_reconfigure(daemon->commands);
 	fresh_free(&old);

@@ -203,7 +203,9 @@ int storage_make(struct daemon *daemon, const char *state_id, char **ret_error)
 
 void storage_plant(struct daemon *daemon, struct suptree_node *root)
 {
-	const struct suptree_leaf postgres = { .start = start_postgres, .stop = stop_postgres, .leaf = daemon };
+	const struct suptree_leaf postgres = { .start = start_postgres,
+					       .stop = stop_postgres,
+					       .leaf = daemon };
 	const struct suptree_leaf store = { .start = start_store, .stop = stop_store, .leaf = daemon };
 
 	if (daemon->embedded)

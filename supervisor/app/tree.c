@@ -22,7 +22,7 @@ struct branch {
 	struct daemon *daemon;
 	enum config_child_kind kind;
 	struct suptree_node *node;
-	struct pool *pool;       /* of a pool */
+	struct pool *pool;	 /* of a pool */
 	struct service *service; /* of a service */
 };
 
@@ -107,7 +107,8 @@ static struct service_spec service_spec_of(const struct daemon *daemon, size_t i
 	};
 }
 
-static void add_service(struct daemon *daemon, struct branch *branch, struct suptree_node *parent, size_t index)
+static void add_service(struct daemon *daemon, struct branch *branch, struct suptree_node *parent,
+			size_t index)
 {
 	const struct suptree_leaf leaf = { .start = start_service, .stop = stop_service, .leaf = branch };
 	const struct service_spec spec = service_spec_of(daemon, index);
@@ -163,7 +164,8 @@ static void on_result(void *arg, struct worker *worker, struct probe *probe, con
 	dispatch_on_result(((struct branch *)arg)->daemon->dispatch, worker, probe, msg);
 }
 
-static void on_released(void *arg, struct worker *worker, struct probe *probe, const struct worker_death *death)
+static void on_released(void *arg, struct worker *worker, struct probe *probe,
+			const struct worker_death *death)
 {
 	dispatch_on_released(((struct branch *)arg)->daemon->dispatch, worker, probe, death);
 }
@@ -313,7 +315,8 @@ static void on_difference(void *arg, const char *section, const char *key, bool 
 	change->found = change->found || strcmp(section, change->section) == 0;
 }
 
-static bool section_changed(const struct config *from, const struct config *to, const char *kind, const char *name)
+static bool section_changed(const struct config *from, const struct config *to, const char *kind,
+			    const char *name)
 {
 	AUTO(mem_free_str) char *section = mem_printf("%s:%s", kind, name);
 	struct change change = { .section = section };
@@ -330,7 +333,8 @@ static const struct config_child *find_child(const struct config *config, const 
 	return NULL;
 }
 
-/* A branch that went is down. If its name is wanted again (as another kind, or in another group), this is the time. */
+/* A branch that went is down. If its name is wanted again (as another kind, or in another group), this is the
+ * time. */
 static void on_gone(void *arg)
 {
 	struct branch *branch = arg;
@@ -391,7 +395,8 @@ static bool reload_branch(struct daemon *daemon, struct branch *branch, const st
 	case CHILD_GROUP:
 		group = group_of(&daemon->config->groups[child->index]);
 		if (suptree_configure(branch->node, &group) < 0)
-			log_error("config.limits", "group=%s reason=\"out of range; the old ones stay\"", group.name);
+			log_error("config.limits", "group=%s reason=\"out of range; the old ones stay\"",
+				  group.name);
 		break;
 	case CHILD_POOL:
 		return reload_pool(daemon, branch, child->index);

@@ -20,8 +20,7 @@ struct loop;
 struct models;
 
 int dispatch_new(struct loop *loop, const struct config *config, const struct models *models,
-		 struct store *store, struct dispatch **ret)
-	__attribute__((warn_unused_result));
+		 struct store *store, struct dispatch **ret) __attribute__((warn_unused_result));
 
 /* Whose workers serve a lane (borrowed): to be told for every lane before the first probe, and again when it
  * changes. Conversations under way stay where they are. */

@@ -285,7 +285,8 @@ static void make_commands(struct embedded *embedded, const struct embedded_optio
 					     "-E",
 					     "UTF8",
 					     "--locale=C.UTF-8",
-					     "--no-instructions", NULL };
+					     "--no-instructions",
+					     NULL };
 	const char *const words[] = {
 		postgres,
 		"-D",

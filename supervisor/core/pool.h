@@ -41,8 +41,9 @@ int pool_new(struct loop *loop, const struct config_pool *config, const struct c
 	     const struct pool_events *events, struct pool **ret) __attribute__((warn_unused_result));
 void pool_free(struct pool **pool);
 
-/* How its workers are started; copied. `fork_argv`: of the prepared parent that they are forked from; NULL = they start
- * by exec. True when that is a change: workers alive were started otherwise, pool_restart() replaces them. */
+/* How its workers are started; copied. `fork_argv`: of the prepared parent that they are forked from; NULL =
+ * they start by exec. True when that is a change: workers alive were started otherwise, pool_restart()
+ * replaces them. */
 bool pool_set_program(struct pool *pool, const char *const *argv, const char *const *fork_argv,
 		      const char *const *env);
 

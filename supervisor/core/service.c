@@ -31,7 +31,7 @@ struct service {
 	struct child *ready_child; /* a run of ready_argv */
 	struct errtail *ready_tail;
 	struct loop_timer *ready_timer; /* the next run of it */
-	struct loop_timer *timer; /* of the state: readiness, KILL, or the restart */
+	struct loop_timer *timer;	/* of the state: readiness, KILL, or the restart */
 	int64_t started_ms, up_ms;
 	int64_t next_start_ms; /* while a restart timer is armed; else 0 */
 	int restarts;

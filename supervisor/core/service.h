@@ -20,7 +20,8 @@ struct service_spec {
 	const char *const *argv, *const *env;
 	const char *const *ready_argv; /* of CONFIG_READY_COMMAND */
 	enum restart_type type;
-	/* CONFIG_READY_FD: a line on fd 3; CONFIG_READY_COMMAND: ready_argv exits with 0; 0: at once; else after so long. */
+	/* CONFIG_READY_FD: a line on fd 3; CONFIG_READY_COMMAND: ready_argv exits with 0; 0: at once; else
+	 * after so long. */
 	int64_t ready_ms;
 	int64_t ready_interval_ms; /* between runs of ready_argv */
 	int64_t ready_timeout_ms;  /* for a line or a command */

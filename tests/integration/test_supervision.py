@@ -10,7 +10,7 @@ from harness import place
 
 
 def wait_serving(daemon, count, deadline=15):
-    place.wait_until(lambda: daemon.call("status")["pool"]["serving"] == count, deadline, f"{count} serving workers")
+    place.wait_until(lambda: daemon.call("status")["pools"][0]["serving"] == count, deadline, f"{count} serving workers")
 
 
 def completed(daemon, run, deadline=30):
@@ -210,7 +210,7 @@ def test_jobs_go_to_the_least_loaded_worker(make_daemon, make_fake, start_run):
     fake = make_fake([*GREETING, ["serve", {"delay": 30}]])
     daemon = make_daemon(fake.ini(size=4)).wait_ready()
     start_run(daemon, [f"job {number}" for number in range(42)])
-    place.wait_until(lambda: daemon.call("status")["pool"]["held"] == 42, 10, "42 jobs in hand")
+    place.wait_until(lambda: daemon.call("status")["pools"][0]["held"] == 42, 10, "42 jobs in hand")
     assert sorted(worker["held"] for worker in daemon.workers()) == [10, 10, 11, 11]
     daemon.kill()
 
@@ -219,7 +219,7 @@ def test_no_worker_holds_more_than_its_capacity(make_daemon, make_fake, start_ru
     fake = make_fake([["hello", {"capacity": 3}], ["ready"], ["serve", {"delay": 30}]])
     daemon = make_daemon(fake.ini(size=2)).wait_ready()
     start_run(daemon, [f"job {number}" for number in range(20)])
-    place.wait_until(lambda: daemon.call("status")["pool"]["freeSlots"] == 0, 10, "full workers")
+    place.wait_until(lambda: daemon.call("status")["pools"][0]["freeSlots"] == 0, 10, "full workers")
     assert [worker["held"] for worker in daemon.workers()] == [3, 3]
     assert daemon.call("providers.show", provider="openai")["why"] == "all workers are full"
     daemon.kill()
@@ -246,7 +246,7 @@ def test_a_pool_that_only_crashes_is_given_up_and_the_daemon_lives(make_daemon, 
     assert born <= 6
     status = daemon.call("status")
     assert status["state"] == "degraded"
-    assert "4 restarts without proven work" in status["pool"]["degraded"]
+    assert "4 restarts without proven work" in status["pools"][0]["degraded"]
     assert any("the worker pool is degraded" in note for note in status["notes"])
     assert daemon.call("health")["healthy"] is False
     daemon.wait_event("pool.degraded")
@@ -269,7 +269,7 @@ def test_kills_from_outside_never_degrade_a_pool_that_works(make_daemon, make_fa
         place.wait_until(lambda: daemon.workers()[0]["lastPongMs"] is not None, 10, "a pong")
         os.kill(daemon.worker_pids()[0], signal.SIGKILL)
     wait_serving(daemon, 1)
-    assert daemon.call("status")["pool"]["degraded"] is None
+    assert daemon.call("status")["pools"][0]["degraded"] is None
 
 
 def test_an_operators_restarts_are_no_failures(make_daemon, make_fake):
@@ -280,7 +280,7 @@ def test_an_operators_restarts_are_no_failures(make_daemon, make_fake):
         daemon.call("workers.restart", worker="probe/1")
         fake.wait("born", number, deadline=5)
         wait_serving(daemon, 1)
-    assert daemon.call("status")["pool"]["degraded"] is None
+    assert daemon.call("status")["pools"][0]["degraded"] is None
 
 
 def test_a_worker_told_to_restart_that_ignores_TERM_is_killed_after_its_shutdown_timeout(make_daemon, make_fake):
@@ -319,7 +319,7 @@ def test_a_job_that_kills_its_worker_becomes_poison_and_its_neighbours_succeed(m
     assert "killed its worker 2 times" in failed[0]["error"]["message"]
     assert "the poison works" in failed[0]["error"]["details"]["stderr"]
     assert 3 <= len(fake.calls("poison")) <= 4
-    assert daemon.call("status")["pool"]["degraded"] is None
+    assert daemon.call("status")["pools"][0]["degraded"] is None
 
 
 def test_kills_from_outside_never_make_poison(make_daemon, make_fake, start_run):
@@ -355,7 +355,7 @@ def test_an_operator_restarts_all_workers_one_after_the_other(make_daemon, make_
     daemon.call("workers.restart")
     fewest = 3
     while not any("pool.rolled" in line for line in daemon.log_lines()):
-        fewest = min(fewest, daemon.call("status")["pool"]["serving"])
+        fewest = min(fewest, daemon.call("status")["pools"][0]["serving"])
     assert fewest >= 2, "more than one was down at once"
     assert not before & set(daemon.worker_pids())
     completed(daemon, run)
@@ -380,7 +380,7 @@ def test_the_pool_grows_and_shrinks_under_load(make_daemon, make_fake, start_run
     place.wait_until(lambda: len(daemon.workers()) == 1, 15, "one worker")
     completed(daemon, run)
     assert len(fake.calls()) == 360, "a call was repeated"
-    assert daemon.call("status")["pool"]["size"] == 1
+    assert daemon.call("status")["pools"][0]["size"] == 1
 
 
 def test_growing_again_while_shrinking_gives_the_wanted_number(make_daemon, make_fake, start_run):

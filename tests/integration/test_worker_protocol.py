@@ -49,7 +49,7 @@ def test_a_worker_that_sends_nonsense_is_replaced(make_daemon, make_fake, said, 
     fake = make_fake([*GREETING, said, ["serve"]], WORKING)
     daemon = make_daemon(fake.ini())
     replaced(daemon, fake, reason)
-    assert daemon.call("status")["pool"]["degraded"] is None
+    assert daemon.call("status")["pools"][0]["degraded"] is None
 
 
 @pytest.mark.parametrize("life, reason", [
