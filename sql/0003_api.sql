@@ -325,32 +325,34 @@ AS $$
 		GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 50) e
 $$;
 
-CREATE FUNCTION api_transcript_summary(t transcripts) RETURNS jsonb
-LANGUAGE sql STABLE
-AS $$
-	SELECT jsonb_build_object('id', t.id, 'runId', t.run_id, 'scenarioId', t.scenario_id, 'scenarioKey', s.key,
-		'scenarioName', s.name, 'modelId', t.model_id, 'modelVersion', t.model_version, 'sampleIndex', t.sample_index,
-		'turnCount', t.turn_count, 'tokenCount', t.token_count, 'inputTokens', t.input_tokens,
-		'outputTokens', t.output_tokens, 'reasoningTokens', t.reasoning_tokens, 'durationMs', t.duration_ms,
-		'costUsd', trim_scale(t.cost_usd), 'createdAt', api_time(t.created_at))
-	FROM scenarios s WHERE s.id = t.scenario_id
-$$;
+-- Transcripts as they are shown: `summary` without their content, `whole` with it. A view and no function of the row:
+-- passing a row on would read its content, megabytes perhaps, even for a summary.
+CREATE VIEW api_transcripts AS
+	SELECT t.id, t.run_id, t.model_id, x.summary,
+		-- The content is put behind the rest as text, not copied through jsonb.
+		left((x.summary || jsonb_build_object('definitionId', t.definition_snapshot->'id',
+			'definitionName', t.definition_snapshot->'name', 'definitionVersion', t.definition_snapshot->'version',
+			'preamble', t.definition_snapshot->'preamble'))::text, -1) || ', "content": ' || t.content::text || '}'
+			AS whole
+	FROM transcripts t JOIN scenarios s ON s.id = t.scenario_id
+		CROSS JOIN LATERAL (SELECT jsonb_build_object('id', t.id, 'runId', t.run_id, 'scenarioId', t.scenario_id,
+			'scenarioKey', s.key, 'scenarioName', s.name, 'modelId', t.model_id, 'modelVersion', t.model_version,
+			'sampleIndex', t.sample_index, 'turnCount', t.turn_count, 'tokenCount', t.token_count,
+			'inputTokens', t.input_tokens, 'outputTokens', t.output_tokens, 'reasoningTokens', t.reasoning_tokens,
+			'durationMs', t.duration_ms, 'costUsd', trim_scale(t.cost_usd),
+			'createdAt', api_time(t.created_at)) AS summary) x;
 
 -- One item more than asked for tells whether a page follows.
 CREATE FUNCTION api_transcript_page(of_run text, of_model text, most bigint, after_id text) RETURNS jsonb
 LANGUAGE sql STABLE
 AS $$
-	WITH page AS (
-		SELECT x.t, row_number() OVER (ORDER BY (x.t).id) AS place FROM (
-			SELECT t FROM transcripts t
-			WHERE t.run_id = of_run AND (of_model IS NULL OR t.model_id = of_model)
-				AND t.id > coalesce(after_id, '')
-			ORDER BY t.id LIMIT most + 1) x
-	)
 	SELECT jsonb_build_object(
-		'items', coalesce(jsonb_agg(api_transcript_summary(p.t) ORDER BY p.place) FILTER (WHERE p.place <= most), '[]'),
-		'next', CASE WHEN count(*) > most THEN max((p.t).id) FILTER (WHERE p.place = most) END)
-	FROM page p
+		'items', coalesce(jsonb_agg(p.summary ORDER BY p.place) FILTER (WHERE p.place <= most), '[]'),
+		'next', CASE WHEN count(*) > most THEN max(p.id) FILTER (WHERE p.place = most) END)
+	FROM (
+		SELECT t.id, t.summary, row_number() OVER (ORDER BY t.id) AS place FROM api_transcripts t
+		WHERE t.run_id = of_run AND (of_model IS NULL OR t.model_id = of_model) AND t.id > coalesce(after_id, '')
+		ORDER BY t.id LIMIT most + 1) p
 $$;
 
 -- `lanes` are those of the run, comma separated: the daemon adds what they wait for.
@@ -507,28 +509,18 @@ AS $$
 	SELECT api_transcript_page(api_run_id(ref), of_model, most, after_id)::text
 $$;
 
-CREATE FUNCTION api_transcript_full(t transcripts) RETURNS text
-LANGUAGE sql STABLE
-AS $$
-	-- The content can be megabytes: it is put behind the rest as text, not copied through jsonb.
-	SELECT left(head, -1) || ', "content": ' || t.content::text || '}'
-	FROM (SELECT (api_transcript_summary(t) || jsonb_build_object('definitionId', t.definition_snapshot->'id',
-		'definitionName', t.definition_snapshot->'name', 'definitionVersion', t.definition_snapshot->'version',
-		'preamble', t.definition_snapshot->'preamble'))::text AS head) h
-$$;
-
 CREATE FUNCTION api_transcripts_show(of_id text) RETURNS text
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-	t transcripts%ROWTYPE;
+	found_whole text;
 BEGIN
-	SELECT * INTO t FROM transcripts WHERE id = of_id;
+	SELECT t.whole INTO found_whole FROM api_transcripts t WHERE t.id = of_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'PR404',
 			MESSAGE = format('there is no transcript "%s"; `transcripts list RUN` shows them', of_id);
 	END IF;
-	RETURN api_transcript_full(t);
+	RETURN found_whole;
 END
 $$;
 
@@ -538,22 +530,22 @@ LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
 	of_run text := api_run_id(ref);
-	t transcripts%ROWTYPE;
+	t record;
 	items text[] := '{}';
 	bytes bigint := 0;
 	last_id text;
 	more boolean := false;
 BEGIN
-	FOR t IN SELECT * FROM transcripts
-		WHERE run_id = of_run AND (of_model IS NULL OR model_id = of_model) AND id > coalesce(after_id, '')
-		ORDER BY id LIMIT most + 1
+	FOR t IN SELECT x.id, x.whole FROM api_transcripts x
+		WHERE x.run_id = of_run AND (of_model IS NULL OR x.model_id = of_model) AND x.id > coalesce(after_id, '')
+		ORDER BY x.id LIMIT most + 1
 	LOOP
 		IF cardinality(items) >= most OR bytes >= 4000000 THEN
 			more := true;
 			EXIT;
 		END IF;
-		items := items || api_transcript_full(t);
-		bytes := bytes + octet_length(items[cardinality(items)]);
+		items := items || t.whole;
+		bytes := bytes + octet_length(t.whole);
 		last_id := t.id;
 	END LOOP;
 	RETURN '{"items": [' || array_to_string(items, ', ') || '], "next": '

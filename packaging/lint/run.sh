@@ -26,14 +26,14 @@ mapfile -t scripts < <(find packaging .ci tests -type f \( -name '*.sh' -o -path
 formatter=$(command -v clang-format-14 || command -v clang-format)
 
 run_format() {
-	local file faults=0
+	local faults
 
-	for file in "${c_files[@]}"; do
-		"$formatter" "$file" | cmp -s - "$file" && continue
+	faults=$("$formatter" --dry-run "${c_files[@]}" 2>&1 | sed -n 's/^\([^ :]*\):[0-9].*clang-format.*/\1/p' | sort -u)
+	[[ -n $faults ]] || return 0
+	while read -r file; do
 		echo "$file: is not in the format of .clang-format; make format mends it"
-		faults=$((faults + 1))
-	done
-	[[ $faults = 0 ]]
+	done <<<"$faults"
+	return 1
 }
 
 # Cppcheck knows neither what the compiler's own headers say nor the loops behind macros; what it cannot judge is

@@ -1,4 +1,4 @@
-#include "app/control_private.h"
+#include "app/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "app/control_private.h"
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/log.h"

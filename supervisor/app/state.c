@@ -22,9 +22,11 @@ enum { ID_BYTES = 16 };
 static int make_dir(const char *key, const char *path, unsigned mode, const struct passwd *owner,
 		    char **ret_error)
 {
+	bool is_new = access(path, F_OK) < 0;
 	int r = fd_make_dirs(path, mode);
 
-	if (r == 0 && owner && chown(path, owner->pw_uid, owner->pw_gid) < 0)
+	/* A folder that was there belongs to whom it belongs: the path may be a slip of the hand. */
+	if (r == 0 && is_new && owner && chown(path, owner->pw_uid, owner->pw_gid) < 0)
 		r = -errno;
 	if (r < 0)
 		*ret_error = mem_printf(

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 enum piece {
 	PIECE_NEW,   /* a key and the start of its value */
@@ -229,6 +230,10 @@ static bool admit(struct feed *f, char *line)
 	text = line + strspn(line, " \t\r\v\f");
 	if (!*text || *text == ';' || *text == '#')
 		return false;
+	if (!utf8_is_valid(text)) {
+		fail(f, f->line, -EINVAL, mem_strdup("not UTF-8; save the file in that encoding"));
+		return false;
+	}
 	f->piece = indented ? PIECE_JOIN : PIECE_NEW;
 	len = strcspn(line, "=:");
 	if (indented)

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 char *jsontext_pack(const char *format, ...)
 {
@@ -75,37 +76,10 @@ const char *jsontext_first(const struct jsontext *json, const char *member)
 	return json_string_value(json_array_get(json_object_get(json->root, member), 0));
 }
 
-/* Length of the valid UTF-8 sequence at `s`, 0 if there is none (RFC 3629: no overlong forms, no surrogates).
- */
-static size_t sequence_len(const unsigned char *s)
-{
-	size_t len;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] >= 0xc2 && s[0] <= 0xdf)
-		len = 2;
-	else if (s[0] >= 0xe0 && s[0] <= 0xef)
-		len = 3;
-	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
-		len = 4;
-	else
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-	    (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return len;
-}
-
 char *jsontext_clean(char *text)
 {
-	unsigned char *at = (unsigned char *)text;
-
-	while (*at) {
-		size_t len = sequence_len(at);
+	for (char *at = text; *at;) {
+		size_t len = utf8_sequence_len(at);
 
 		if (len == 0) {
 			*at = '?';

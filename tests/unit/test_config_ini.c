@@ -113,10 +113,10 @@ static void test_bad_text_is_refused_with_file_and_line(void **state)
 static char *long_value(const char *word, size_t len)
 {
 	struct buf text = BUF_INIT(0);
-	size_t ret_len;
+	size_t word_len = strlen(word), whole = (len - 1) - (len - 1) % word_len, ret_len;
 
 	for (size_t i = 0; i < len; i++)
-		buf_put(&text, &word[i % strlen(word)], 1);
+		buf_put(&text, i < whole ? &word[i % word_len] : "z", 1);
 	return buf_take(&text, &ret_len);
 }
 
@@ -136,7 +136,6 @@ static void test_long_values_arrive_whole(void **state)
 		AUTO(buf_free) struct buf heard = BUF_INIT(0);
 		AUTO(mem_free_str) char *error = NULL;
 
-		value[strlen(value) - 1] = 'z';
 		text = mem_printf("[a]\nk = %s\nl = %s\n", value, value);
 		want = mem_printf("[a]@1\nk=%s@2\nl=%s@3\n", value, value);
 		expect(ini_read_text("t.ini", text, strlen(text), record, &heard, &error) == 0, "%s %zu: %s",
@@ -144,6 +143,26 @@ static void test_long_values_arrive_whole(void **state)
 		expect(!strcmp(buf_bytes(&heard), want), "%s %zu: %s", word, strlen(value),
 		       buf_bytes(&heard));
 	}
+}
+
+static void test_what_is_not_utf8_is_refused_except_in_comments(void **state)
+{
+	static const char *const refused[] = { "[a]\nk = \xff\n", "[a]\nk\xe9 = 1\n", "[\xe9]\nk = 1\n",
+					       "[a]\nk = 1\n  \xc0\x80\n" };
+	static const char taken[] = "; caf\xe9\n[a]\nk = caf\xc3\xa9 ; caf\xe9\n";
+	AUTO(buf_free) struct buf heard = BUF_INIT(0);
+	AUTO(mem_free_str) char *unset = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		AUTO(mem_free_str) char *error = NULL;
+
+		expect(ini_read_text("t.ini", refused[i], strlen(refused[i]), record, &heard, &error) ==
+				       -EINVAL &&
+			       strstr(error, "not UTF-8"),
+		       "row %zu: %s", i, error ? error : "taken");
+	}
+	assert_int_equal(ini_read_text("t.ini", taken, strlen(taken), record, &heard, &unset), 0);
 }
 
 static void test_what_is_too_long_is_refused(void **state)
@@ -188,6 +207,7 @@ int main(void)
 		cmocka_unit_test(test_sections_keys_and_lines_are_told_in_order),
 		cmocka_unit_test(test_bad_text_is_refused_with_file_and_line),
 		cmocka_unit_test(test_long_values_arrive_whole),
+		cmocka_unit_test(test_what_is_not_utf8_is_refused_except_in_comments),
 		cmocka_unit_test(test_what_is_too_long_is_refused),
 		cmocka_unit_test(test_a_file_is_read_and_a_missing_one_named),
 	};

@@ -90,7 +90,8 @@ def test_an_old_python_is_an_error():
 def test_a_bad_models_file_or_environment_is_an_error(tmp_path):
     bad = tmp_path / "models.ini"
     bad.write_text("[prefixes]\nopnai = x\n")
-    for more, words in ((dict(PROCTOR_MODELS=str(bad)), "opnai"), (dict(PROCTOR_CAPACITY="x"), "PROCTOR_CAPACITY"),
+    for more, words in ((dict(PROCTOR_MODELS=str(bad)), "opnai"),
+                        (dict(PROCTOR_CAPACITY="x"), "PROCTOR_CAPACITY"),
                         (dict(PROCTOR_PROVIDERS="{"), "PROCTOR_PROVIDERS"),
                         (dict(PROCTOR_PROVIDERS="[1]"), "PROCTOR_PROVIDERS")):
         verdict = check(environment(**more))

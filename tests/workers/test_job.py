@@ -26,7 +26,8 @@ def changed(path, value):
     ("modelId", "x" * 257, "modelId"), ("modelId", "\n", "modelId"), ("modelId", 7, "modelId"),
     ("provider", 7, "provider must be text"), ("scenario", None, "scenario must be an object"),
     ("scenario", [], "scenario must be an object"), ("scenario.preamble", 7, "scenario.preamble"),
-    ("scenario.prompt", None, "scenario.prompt must be text"), ("scenario.prompt", "", "scenario.prompt is empty"),
+    ("scenario.prompt", None, "scenario.prompt must be text"),
+    ("scenario.prompt", "", "scenario.prompt is empty"),
     ("scenario.prompt", " \n", "scenario.prompt is empty"), ("scenario.followups", {}, "scenario.followups"),
     ("scenario.followups", ["x"], "scenario.followups[0]"),
     ("scenario.followups", [FOLLOWUP, {"label": "x"}], "scenario.followups[1].prompt"),
@@ -34,7 +35,8 @@ def changed(path, value):
     ("scenario.followups", [{"label": 7, "prompt": "p"}], "scenario.followups[0].label"),
     ("config", 7, "config must be an object"), ("config.temperature", "hot", "config.temperature"),
     ("config.temperature", 2.1, "config.temperature"), ("config.temperature", -0.1, "config.temperature"),
-    ("config.temperature", float("nan"), "config.temperature"), ("config.temperature", True, "config.temperature"),
+    ("config.temperature", float("nan"), "config.temperature"),
+    ("config.temperature", True, "config.temperature"),
     ("config.maxTokens", 0, "config.maxTokens"), ("config.maxTokens", 1.5, "config.maxTokens"),
     ("config.maxTokens", True, "config.maxTokens"), ("config.maxTurns", 0, "config.maxTurns"),
     ("config.seed", "x", "config.seed"), ("config.seed", 2**64, "config.seed"),
@@ -55,7 +57,7 @@ def test_an_input_that_is_no_probe_is_refused(doc):
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
                     lambda inner: st.lists(inner) | st.dictionaries(
                         st.sampled_from(["modelId", "scenario", "prompt", "followups", "config", "label",
-                                         "temperature", "preamble"]), inner), max_leaves=12))
+                                         "temperature", "preamble"]), inner), max_leaves=8))
 def test_any_input_is_taken_or_refused(doc):
     try:
         assert Probe(doc).steps
@@ -76,7 +78,8 @@ def test_null_is_the_same_as_absent():
 
 
 def test_labels_follow_the_seed():
-    doc = probe_input(followups=[{"prompt": "a"}, {"label": "why", "prompt": "b"}, {"label": "", "prompt": "c"}])
+    doc = probe_input(followups=[{"prompt": "a"}, {"label": "why", "prompt": "b"},
+                                 {"label": "", "prompt": "c"}])
     assert [label for label, _ in Probe(doc).steps] == ["scenario_prompt", "followup_1", "why", "followup_3"]
 
 

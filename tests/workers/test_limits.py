@@ -84,8 +84,8 @@ def test_should_retry():
 
 @given(st.lists(st.binary(max_size=60), max_size=6), st.text(max_size=20))
 def test_no_header_breaks_the_reader(lines, text):
-    limits.read([*lines, b"retry-after: " + text.encode("utf-8", "surrogatepass"), b"x-ratelimit-reset-tokens:"
-                 + text.encode("utf-8", "surrogatepass")])
+    data = text.encode("utf-8", "surrogatepass")
+    limits.read([*lines, b"retry-after: " + data, b"x-ratelimit-reset-tokens:" + data])
 
 
 @given(st.text(alphabet="0123456789.smhdTZ:-+ ", max_size=30))

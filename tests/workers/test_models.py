@@ -65,7 +65,8 @@ def test_the_cache_does_not_grow_without_bound():
 
 
 @pytest.mark.parametrize("model, refuses", [
-    ("gpt-4", set()), ("gpt-5", {"temperature"}), ("gpt-5-mini-2025", {"temperature"}), ("gpt-5-chat-latest", set()),
+    ("gpt-4", set()), ("gpt-5", {"temperature"}), ("gpt-5-mini-2025", {"temperature"}),
+    ("gpt-5-chat-latest", set()), ("gpt-5.1", set()),
     ("o1-preview", {"temperature"}), ("o3", {"temperature"}), ("claude-opus-4-7", {"temperature"}),
     ("claude-3-sonnet", set()), ("deepseek-reasoner", {"temperature"}), ("unknown", set()),
 ])
@@ -80,8 +81,8 @@ def test_the_more_specific_glob_stands_first_in_the_shipped_file():
     assert len(globs) == len(set(globs)) > 40
     for index, glob in enumerate(globs):
         example = glob.replace("*", "")
-        shadowing = [earlier for earlier in globs[:index]
-                     if earlier.endswith("*") and "*" not in earlier[:-1] and example.startswith(earlier[:-1])]
+        plain = [earlier[:-1] for earlier in globs[:index] if earlier.find("*") == len(earlier) - 1]
+        shadowing = [start for start in plain if example.startswith(start)]
         assert not shadowing, (glob, shadowing)
 
 
@@ -121,7 +122,8 @@ def test_a_file_that_is_not_there_is_named():
 
 def test_inline_comments_are_none_of_the_value(tmp_path):
     path = tmp_path / "models.ini"
-    path.write_text("[prefixes] ; who\nopenai = gpt- o1 ; two\n[model:o1]\nrefuses = temperature seed ; never\n")
+    path.write_text("[prefixes] ; who\nopenai = gpt- o1 ; two\n"
+                    "[model:o1]\nrefuses = temperature seed ; never\n")
     loaded = models.load(str(path))
     assert loaded.route("o1") == ("openai", "o1")
     assert loaded.facts("o1").refuses == {"temperature", "seed"}

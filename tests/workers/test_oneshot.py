@@ -69,8 +69,8 @@ def test_bad_input_is_an_answer_too():
                         (b"{}", "modelId"), (b"[" * 100_000, "nested"),
                         (b'{"modelId":"gpt-4","scenario":{"prompt":""}}', "scenario.prompt is empty")):
         code, answer, stderr = run_one_shot(data, environment())
-        assert code == 0 and answer["error"]["code"] == "VALIDATION_ERROR" and words in answer["error"]["message"]
-        assert b"Traceback" not in stderr
+        assert code == 0 and answer["error"]["code"] == "VALIDATION_ERROR"
+        assert words in answer["error"]["message"] and b"Traceback" not in stderr
 
 
 def test_an_environment_that_cannot_be_used_is_an_answer_too():
@@ -80,7 +80,8 @@ def test_an_environment_that_cannot_be_used_is_an_answer_too():
 
 def test_help_version_and_usage():
     def run(*arguments):
-        return subprocess.run([PYTHON, PROBE, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return subprocess.run([PYTHON, PROBE, *arguments], capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL)
     assert "usage: probe.py" in run("--help").stdout and run("--help").returncode == 0
     assert "protocol 1" in run("--version").stdout
     wrong = run("--serv")

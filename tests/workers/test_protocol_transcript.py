@@ -8,8 +8,8 @@ import re
 from conftest import WORKERS, Reply
 
 # What differs from one run to the next.
-VOLATILE = {"pid", "python", "rss_kb", "latency_ms", "durationMs", "startedAt", "completedAt", "digest", "prev",
-            "bytes", "url"}
+VOLATILE = {"pid", "python", "rss_kb", "latency_ms", "durationMs", "startedAt", "completedAt", "digest",
+            "prev", "bytes", "url"}
 
 
 def recorded():

@@ -48,6 +48,7 @@ def mistral(message="No.", kind="invalid", code=None):
 API_KEY_INVALID = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
 PER_MINUTE = "You exceeded your current quota, please check your plan and billing details."
 CREDITS = "Your team has either used all available credits or reached its monthly spending limit."
+UNPROCESSABLE = {"detail": [{"loc": ["body", "temperature"], "msg": "too high", "type": "v"}]}
 
 ROWS = [
     ("openai", 429, openai("insufficient_quota", "insufficient_quota"), "QUOTA_EXHAUSTED"),
@@ -86,7 +87,8 @@ ROWS = [
                            quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier")), "QUOTA_EXHAUSTED"),
     ("google", 429, google(429, "RESOURCE_EXHAUSTED", PER_MINUTE + " Quota exceeded, limit: 0, model: x"),
      "QUOTA_EXHAUSTED"),
-    ("google", 429, google(429, "RESOURCE_EXHAUSTED", PER_MINUTE + " Quota exceeded, limit: 05"), "RATE_LIMIT"),
+    ("google", 429, google(429, "RESOURCE_EXHAUSTED", PER_MINUTE + " Quota exceeded, limit: 05"),
+     "RATE_LIMIT"),
     ("google", 429, [google(429, "RESOURCE_EXHAUSTED", PER_MINUTE, quota("PerDay"))], "QUOTA_EXHAUSTED"),
     ("google", 503, google(503, "UNAVAILABLE"), "SERVER_ERROR"),
     ("google", 504, google(504, "DEADLINE_EXCEEDED"), "SERVER_ERROR"),
@@ -103,8 +105,7 @@ ROWS = [
     ("deepseek", 429, openai(), "RATE_LIMIT"),
     ("mistral", 402, mistral(), "QUOTA_EXHAUSTED"),
     ("mistral", 401, {"message": "Unauthorized", "request_id": "x"}, "AUTH_ERROR"),
-    ("mistral", 422, {"detail": [{"loc": ["body", "temperature"], "msg": "too high", "type": "v"}]},
-     "VALIDATION_ERROR"),
+    ("mistral", 422, UNPROCESSABLE, "VALIDATION_ERROR"),
     ("mistral", 429, mistral("Requests rate limit exceeded", code="1300"), "RATE_LIMIT"),
     ("mistral", 400, mistral({"detail": [{"msg": "x"}]}), "VALIDATION_ERROR"),
 ]
@@ -138,7 +139,8 @@ def test_without_evidence_the_status_decides(interpret, name, status, code, doc)
 
 
 def test_the_providers_words_are_in_the_message(interpret):
-    assert interpret("mistral", 422, ROWS[-3][2]).message == "Mistral answered 422: body.temperature: too high"
+    assert interpret("mistral", 422, UNPROCESSABLE).message == (
+        "Mistral answered 422: body.temperature: too high")
     assert "Too many" in interpret("xai", 429, {"code": "c", "error": "Too many requests"}).message
     assert "Bad gateway" in interpret("openai", 502, b"<html>Bad gateway</html>").message
 

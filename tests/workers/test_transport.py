@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -10,7 +11,8 @@ import time
 
 import pytest
 
-from conftest import DEADLINE_S, KEY, PROBE, PYTHON, Provider, Reply, chat_answer, environment, probe_input, run_one_shot
+from conftest import (DEADLINE_S, KEY, PROBE, PYTHON, Provider, Reply, chat_answer, environment, probe_input,
+                      run_one_shot)
 from proctor import config, errors, transport
 
 MIB = 1024 * 1024
@@ -209,8 +211,8 @@ def certificate(tmp_path_factory):
     """(certificate, key) of a server at 127.0.0.1 that no public CA signed."""
     folder = tmp_path_factory.mktemp("tls")
     files = str(folder / "cert.pem"), str(folder / "key.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
                     "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
     return files
 
@@ -230,6 +232,14 @@ def tls_provider(certificate):
 def test_a_ca_bundle_of_ones_own_is_trusted(tls_provider, certificate, variable):
     code, answer, _ = run_one_shot(probe_input(), environment(tls_provider.url, **{variable: certificate[0]}))
     assert code == 0 and answer["success"], answer
+
+
+def test_a_ca_folder_of_ones_own_is_trusted(tls_provider, certificate, tmp_path):
+    name = subprocess.run(["openssl", "x509", "-hash", "-noout", "-in", certificate[0]], check=True,
+                          capture_output=True, text=True).stdout.strip()
+    shutil.copy(certificate[0], tmp_path / f"{name}.0")
+    _, answer, _ = run_one_shot(probe_input(), environment(tls_provider.url, SSL_CERT_DIR=str(tmp_path)))
+    assert answer["success"], answer
 
 
 def test_a_stranger_is_not_trusted(tls_provider):

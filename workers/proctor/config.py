@@ -10,6 +10,8 @@ from . import PROVIDERS, sanitize
 DEFAULT_CAPACITY = 500
 MAX_CAPACITY = 100_000
 CA_VARIABLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+# The system's bundle: Debian's, Fedora's.
+CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 PROVIDER_KEYS = ("base_url", "key_env")
 _WORKERS_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODELS_PATHS = (os.path.join(os.path.dirname(_WORKERS_DIR), "conf", "models.ini"),
@@ -27,8 +29,8 @@ class Settings:
     fail_model_id  model answered with a simulated 429, or None
     providers      name -> {"base_url", "key_env"}, only what differs from the provider files
     models_path    models.ini
-    ca_file        CA bundle, or None for libcurl's own
-    ca_dir         folder of hashed CA certificates, or None
+    ca_file        CA bundle, or None
+    ca_dir         folder of hashed CA certificates, or None; with neither, libcurl has its own idea
     has_proxy      whether any *_proxy variable is set
     """
 
@@ -98,4 +100,7 @@ def _ca_bundle(environ):
         if not os.access(path, os.R_OK):
             raise ConfigError(f"{name} names {path}, which cannot be read")
         return (None, path) if os.path.isdir(path) else (path, None)
-    return None, environ.get("SSL_CERT_DIR") or None
+    folder = environ.get("SSL_CERT_DIR")
+    if folder:
+        return None, folder
+    return next((path for path in CA_BUNDLES if os.access(path, os.R_OK)), None), None

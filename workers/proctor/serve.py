@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import time
-import traceback
 
 from . import errors, log, sanitize
 from .conversation import DEFAULT_DEADLINE_MS, MAX_CONVERSATION_BYTES
@@ -343,6 +342,7 @@ def _deadline(message):
 
 def _unforeseen(fault):
     """An error of our own making: told to the log with its place, to the supervisor by its kind."""
+    import traceback
     log.error("worker.fault", fault=type(fault).__name__, trace=traceback.format_exc(limit=-6))
     return errors.ProbeError(f"the worker failed within itself: {type(fault).__name__}")
 

@@ -158,7 +158,7 @@ class Exchange:
             text = "the connection was closed before the answer"
         elif number in _BAD_CERTIFICATE:
             text += "; a CA bundle of your own can be named in SSL_CERT_FILE"
-        return errors.NetworkError(f"the call failed: {text}", details)
+        return errors.NetworkError(f"the call failed: {text or f'libcurl error {number}'}", details)
 
     def _timeout(self, details):
         if self._sent == 0 and self.latency_ms < self.deadline_ms:
@@ -299,8 +299,18 @@ class Transport:
 
 
 def _set_trust(easy, settings):
+    """Trusts one file, or one folder, and nothing beside it.
+
+    Debian's libcurl reads both a bundle and all files of a folder, the same certificates twice, for
+    every connection: 80 ms in which this loop would do nothing else, against 2 ms for the bundle alone.
+    """
     if settings.ca_file:
         easy.setopt(pycurl.CAINFO, settings.ca_file)
         easy.setopt(pycurl.PROXY_CAINFO, settings.ca_file)
-    if settings.ca_dir:
+        easy.unsetopt(pycurl.CAPATH)
+        easy.unsetopt(pycurl.PROXY_CAPATH)
+    elif settings.ca_dir:
         easy.setopt(pycurl.CAPATH, settings.ca_dir)
+        easy.setopt(pycurl.PROXY_CAPATH, settings.ca_dir)
+        easy.unsetopt(pycurl.CAINFO)
+        easy.unsetopt(pycurl.PROXY_CAINFO)

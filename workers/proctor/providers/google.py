@@ -1,7 +1,6 @@
 """Google's Gemini API. The key travels in a header, never in the URL."""
 
 import re
-from urllib.parse import quote
 
 from .. import errors, limits
 from .base import Answer, Fault, Provider
@@ -10,6 +9,8 @@ from .fields import part, tokens
 BLOCKED = frozenset(("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"))
 # The prose of a per-minute limit and of a spent quota is the same; a limit of nothing is the exception.
 _LIMIT_ZERO = re.compile(r"\blimit: 0(?!\.?\d)")
+# What a model's name may hold that a path may not; such names are printable ASCII (see `job`).
+_NOT_IN_PATH = re.compile(r"[^A-Za-z0-9._~-]")
 _FIELDS = {"temperature": "temperature", "max_tokens": "maxOutputTokens", "seed": "seed"}
 
 
@@ -24,7 +25,8 @@ class Google(Provider):
         return [f"x-goog-api-key: {key}"]
 
     def url(self, model):
-        return f"{self.base_url}{self.path}{quote(model, safe='')}:generateContent"
+        name = _NOT_IN_PATH.sub(lambda match: f"%{ord(match[0]):02X}", model)
+        return f"{self.base_url}{self.path}{name}:generateContent"
 
     def message(self, role, text):
         return {"role": "user" if role == "user" else "model", "parts": [{"text": text}]}
