@@ -19,8 +19,8 @@ bool intensity_add(struct intensity *i, int64_t now_ms);
 /* Restarts within the last period. Counts no further than limit + 1. */
 int intensity_count(struct intensity *i, int64_t now_ms);
 
-/* The limit of a pool of `size` slots in a group of this intensity: a burst that takes half of the pool is one
- * accident, not as many crash loops. */
+/* The limit of a pool of `size` slots in a group of this intensity: a burst that takes half of the pool is
+ * one accident, not as many crash loops. */
 int intensity_of_pool(int intensity, int size);
 
 /* Forgets all: after an operator's word, or a canary that proved itself. */

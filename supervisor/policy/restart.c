@@ -6,9 +6,8 @@
 /* Planned recycling of a life shorter than this is a failure after all: something makes it need recycling. */
 #define PLANNED_LIFE_MIN_MS 30000
 
-/* EX_NOPERM and EX_CONFIG of sysexits.h, and what launchers return when they cannot run the program: trying
- * again changes nothing. */
-static bool is_broken_install(int exit_code)
+/* EX_NOPERM and EX_CONFIG of sysexits.h, and what launchers return when they cannot run the program. */
+bool restart_is_broken_install(int exit_code)
 {
 	return exit_code == 77 || exit_code == 78 || exit_code == 125;
 }
@@ -57,7 +56,7 @@ struct restart_verdict restart_decide(const struct restart_params *params, struc
 		slot->failures = 0;
 	if (!wants_restart(params, exit))
 		return verdict;
-	if (is_broken_install(exit->exit_code)) {
+	if (restart_is_broken_install(exit->exit_code)) {
 		slot->parked = true;
 		verdict.action = RESTART_PARK;
 		return verdict;

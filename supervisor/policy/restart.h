@@ -53,6 +53,9 @@ struct restart_verdict {
 struct restart_verdict restart_decide(const struct restart_params *params, struct restart_slot *slot,
 				      const struct restart_exit *exit, uint32_t random);
 
+/* Exit code 77, 78 or 125: trying again changes nothing. */
+bool restart_is_broken_install(int exit_code);
+
 /* Clears park and failures: an operator's start, a canary's turn. */
 void restart_unpark(struct restart_slot *slot);
 
