@@ -624,6 +624,16 @@ int pool_restarts_in_window(struct pool *pool)
 	return intensity_count(pool->window, loop_now_ms(pool->loop));
 }
 
+int pool_intensity(const struct pool *pool)
+{
+	return effective_intensity(pool);
+}
+
+int64_t pool_period_ms(const struct pool *pool)
+{
+	return pool->group->period_ms;
+}
+
 pid_t pool_forkserver_pid(const struct pool *pool)
 {
 	return forkserver_pid(pool->forkserver);

@@ -81,6 +81,8 @@ int pool_held(const struct pool *pool);
 int pool_serving(const struct pool *pool);
 int pool_size(const struct pool *pool);
 int pool_restarts_in_window(struct pool *pool);
+int pool_intensity(const struct pool *pool); /* restarts borne in the window: its group's, or half its size */
+int64_t pool_period_ms(const struct pool *pool);
 
 pid_t pool_forkserver_pid(const struct pool *pool); /* 0 while there is none */
 

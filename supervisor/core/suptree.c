@@ -38,6 +38,7 @@ static void set_state(struct suptree_node *node, enum suptree_state state)
 	log_debug("tree.state", "node=%s state=%s was=%s", node->name, suptree_state_name(state),
 		  suptree_state_name(node->state));
 	node->state = state;
+	node->since_ms = loop_now_ms(node->tree->loop);
 }
 
 static void tell(struct suptree *tree, const char *level, const char *kind, const char *subject)

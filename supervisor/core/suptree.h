@@ -139,7 +139,7 @@ int suptree_intensity(const struct suptree_node *node);
 int64_t suptree_period_ms(const struct suptree_node *node);
 int suptree_restarts(const struct suptree_node *node); /* lives after the first */
 int suptree_restarts_in_window(struct suptree_node *node);
-int64_t suptree_up_since_ms(const struct suptree_node *node);	/* of a group, monotonic; 0 = it is not up */
+int64_t suptree_up_since_ms(const struct suptree_node *node);	/* monotonic; 0 = it is not up */
 int64_t suptree_next_start_ms(const struct suptree_node *node); /* monotonic; 0 = none planned by the tree */
 const char *suptree_why(const struct suptree_node *node); /* it is not up, one line; NULL = not known here */
 bool suptree_is_held(const struct suptree_node *node);

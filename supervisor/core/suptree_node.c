@@ -326,7 +326,7 @@ int suptree_restarts_in_window(struct suptree_node *node)
 
 int64_t suptree_up_since_ms(const struct suptree_node *node)
 {
-	return node->state == SUPTREE_UP ? node->up_since_ms : 0;
+	return node->state == SUPTREE_UP ? node->since_ms : 0;
 }
 
 int64_t suptree_next_start_ms(const struct suptree_node *node)

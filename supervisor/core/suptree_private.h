@@ -27,11 +27,12 @@ struct suptree_node {
 	struct suptree_node *parent; /* NULL for the root */
 	char *name;
 	enum suptree_state state;
-	char *why;     /* it failed last, one line; NULL = it did not, or the leaf knows */
-	bool retrying; /* its start has failed, and it tries again by itself */
-	bool held;     /* an operator stopped it, and only an operator starts it */
-	bool on_trial; /* parked by the root for its failures; started now and then */
-	bool removed;  /* goes as soon as it is down */
+	int64_t since_ms; /* it is in this state */
+	char *why;	  /* it failed last, one line; NULL = it did not, or the leaf knows */
+	bool retrying;	  /* its start has failed, and it tries again by itself */
+	bool held;	  /* an operator stopped it, and only an operator starts it */
+	bool on_trial;	  /* parked by the root for its failures; started now and then */
+	bool removed;	  /* goes as soon as it is down */
 	void (*gone)(void *arg);
 	void *gone_arg;
 	int restarts; /* lives after the first */

@@ -20,6 +20,9 @@ void view_run_models(const struct table_style *style, const json_t *run);
 /* One event on one line. */
 void view_event(const struct table_style *style, const json_t *event);
 
+/* A node of the supervision tree with all that is below it. */
+void view_tree(const struct table_style *style, const json_t *node);
+
 /* Parts of view_print; false for a command that is another's. */
 bool view_daemon(const struct table_style *style, const struct command *command, const json_t *data);
 bool view_work(const struct table_style *style, const struct command *command, const json_t *data);

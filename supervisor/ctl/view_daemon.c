@@ -186,6 +186,11 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 	case COMMAND_STATUS:
 		print_status(style, data);
 		return true;
+	case COMMAND_TREE:
+	case COMMAND_SERVICES_STOP:
+	case COMMAND_SERVICES_START:
+		view_tree(style, data);
+		return true;
 	case COMMAND_WORKERS_LIST:
 	case COMMAND_WORKERS_RESTART:
 	case COMMAND_WORKERS_SCALE:

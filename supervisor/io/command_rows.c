@@ -43,6 +43,12 @@
 	  .flags = ARG_REQUIRED | ARG_POSITIONAL,                                                            \
 	  .choices = "openai|anthropic|google|xai|deepseek|mistral|simulated",                               \
 	  .help = "its name" },
+#define NODE_ARG                                                                                             \
+	{ .name = "name",                                                                                    \
+	  .type = COMMAND_STRING,                                                                            \
+	  .flags = ARG_REQUIRED | ARG_POSITIONAL,                                                            \
+	  .placeholder = "NAME",                                                                             \
+	  .help = "its name, as `tree` shows it" },
 #define REASON_ARG                                                                                           \
 	{ .name = "reason", .type = COMMAND_STRING, .placeholder = "TEXT", .help = "why, shown to others" },
 #define SCENARIOS_ARG                                                                                        \
@@ -62,6 +68,28 @@ const struct command command_table[COMMAND_COUNT] = {
 		.words = "status",
 		.role = COMMAND_READ,
 		.summary = "What the daemon, its workers, providers and database are doing",
+	},
+	[COMMAND_TREE] = {
+		.name = "tree",
+		.words = "tree",
+		.role = COMMAND_READ,
+		.summary = "All that is supervised: state, restarts, what starts next and why it is down",
+	},
+	[COMMAND_SERVICES_STOP] = {
+		.name = "services.stop",
+		.words = "services stop",
+		.role = COMMAND_OPERATE,
+		.summary = "Stop a service, pool or group until it is started again, or the daemon is",
+		.args = ARGS(NODE_ARG),
+		.examples = "proctorctl services stop simulator",
+	},
+	[COMMAND_SERVICES_START] = {
+		.name = "services.start",
+		.words = "services start",
+		.role = COMMAND_OPERATE,
+		.summary = "Start what was stopped, has ended, or was given up on",
+		.args = ARGS(NODE_ARG),
+		.examples = "proctorctl services start simulator",
 	},
 	[COMMAND_WORKERS_LIST] = {
 		.name = "workers.list",
@@ -560,6 +588,7 @@ const struct command command_table[COMMAND_COUNT] = {
 static const struct {
 	const char *word, *summary;
 } groups[] = {
+	{ "services", "Stop and start what the configuration names: services, pools, groups" },
 	{ "workers", "The worker processes" },
 	{ "providers", "The providers and their limits" },
 	{ "definition", "Definitions: prompts, follow-ups and scenarios" },

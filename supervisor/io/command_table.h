@@ -13,6 +13,9 @@
 
 #define COMMAND_LIST(D, C)                                                                                   \
 	D(STATUS, status)                                                                                    \
+	D(TREE, tree)                                                                                        \
+	D(SERVICES_STOP, services_stop)                                                                      \
+	D(SERVICES_START, services_start)                                                                    \
 	D(WORKERS_LIST, workers_list)                                                                        \
 	D(WORKERS_SHOW, workers_show)                                                                        \
 	D(WORKERS_RESTART, workers_restart)                                                                  \
