@@ -8,12 +8,20 @@ static bool is_stopped(char proc_state)
 	return proc_state == 'T' || proc_state == 't';
 }
 
-/* Our own loop was late by a whole timeout: the pongs may lie unread, or the workers got no more of the
- * machine than we did. A pool of one has no others to compare with, so this is all that tells it. */
-static bool is_starved(const struct hang_signs *signs)
+static bool most_are_suspect(struct hang *hang, const struct hang_signs *signs)
 {
-	return signs->loop_lag_ms >= signs->timeout_ms ||
-	       health_hold_kills(signs->suspects, signs->pool_size);
+	if (!health_hold_kills(signs->suspects, signs->pool_size))
+		return false;
+	if (!hang->held_since_ms)
+		hang->held_since_ms = signs->now_ms;
+	return signs->now_ms - hang->held_since_ms < HANG_HELD_MAX_MS;
+}
+
+/* When our own loop was late by a whole timeout, the pongs may lie unread, or the workers got no more of the
+ * machine than we did. A pool of one has no others to compare with: this is all that tells it. */
+static bool is_starved(struct hang *hang, const struct hang_signs *signs)
+{
+	return signs->loop_lag_ms >= signs->timeout_ms || most_are_suspect(hang, signs);
 }
 
 enum hang_verdict hang_judge(struct hang *hang, const struct hang_signs *signs)
@@ -25,7 +33,7 @@ enum hang_verdict hang_judge(struct hang *hang, const struct hang_signs *signs)
 		hang->continued = true;
 		return HANG_STOPPED;
 	}
-	if (is_starved(signs))
+	if (is_starved(hang, signs))
 		return HANG_STARVED;
 	if (signs->proc_state == 'D' && hang->disk_rows < HANG_DISK_ROWS) {
 		hang->disk_rows++;

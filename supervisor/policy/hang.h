@@ -27,7 +27,12 @@ enum hang_verdict {
  * parent that waits for its vfork child is in D as well, would wait for ever, and can be killed. */
 #define HANG_DISK_ROWS 3
 
+/* So long most of a pool may be suspect while our own loop is in time. Then the machine is not what ails
+ * them, and a pool that hangs as a whole would stay so for ever if none were killed. */
+#define HANG_HELD_MAX_MS (5 * 60 * 1000)
+
 struct hang_signs {
+	int64_t now_ms;		 /* monotonic, > 0 */
 	int misses;		 /* pongs missed in a row */
 	int misses_wanted;	 /* >= 1: that many make a suspect */
 	char proc_state;	 /* letter of /proc/PID/stat; '?' = cannot be read */
@@ -38,8 +43,9 @@ struct hang_signs {
 
 /* Chances given since the worker's last pong. Zeroed at the start of a life and at each pong. */
 struct hang {
-	bool continued; /* HANG_STOPPED was told */
-	int disk_rows;	/* HANG_DISK was told so often */
+	bool continued;	       /* HANG_STOPPED was told */
+	int disk_rows;	       /* HANG_DISK was told so often */
+	int64_t held_since_ms; /* HANG_STARVED was told first, for most of the pool; 0 = never */
 };
 
 /* To be asked at the end of each row of missed pongs. Notes in *hang the chance that it gives. */
