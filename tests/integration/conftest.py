@@ -16,6 +16,7 @@ from harness.proctor import Daemon  # noqa: E402
 from harness.simulator import Simulator  # noqa: E402
 
 from fake_pool import FakePool  # noqa: E402
+from services import NO_DATABASE, Services, Tree, sections  # noqa: E402
 
 LOG_LINES = 150
 # Every command opens and closes a connection, which says nothing about a failure.
@@ -153,3 +154,25 @@ def make_fake():
 def make_module_fake():
     with _fakes() as make:
         yield make
+
+
+@pytest.fixture
+def services():
+    """Services of the test's own; see services.py."""
+    made = Services()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def make_tree(request, services):
+    """make_tree(part, …, start=True) gives a daemon over these sections, without a database; it is ended behind the test."""
+    made = request.node.stash.setdefault(_shown, [])
+
+    def make(*parts, start=True, **options):
+        made.append(Tree(ini=sections(NO_DATABASE, services.pool(), *parts), **options))
+        return made[-1].start() if start else made[-1]
+
+    yield make
+    for tree in made:
+        tree.remove()
