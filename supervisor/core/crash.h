@@ -7,7 +7,8 @@ struct restart_verdict;
 struct worker;
 struct worker_death;
 
-/* Fresh JSON object: {"exit", "reason", "upMs", "held", "planned", "next", "delayMs", "stderr"}. */
+/* Fresh JSON object: {"exit", "reason", "blame", "upMs", "held", "planned", "next", "delayMs", "failures",
+ * "stack", "stderr", "jobs": [id, …]}. */
 char *crash_record(const struct worker *worker, const struct worker_death *death,
 		   const struct restart_verdict *verdict) __attribute__((warn_unused_result));
 

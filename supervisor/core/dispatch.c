@@ -22,7 +22,7 @@
 #include "policy/error.h"
 #include "policy/retry.h"
 
-enum { SOLO_DEATHS_OF_POISON = 2 };
+enum { POISON_WORDS = 4000 }; /* of its worker's stderr, kept with a job that is POISON */
 
 struct dispatch {
 	struct loop *loop;
@@ -422,7 +422,11 @@ static void poison(struct dispatch *dispatch, struct probe *probe, const struct 
 	AUTO(mem_free_str)
 	char *message = mem_printf("the job, running alone, killed its worker %d times (%s)",
 				   probe->solo_deaths, death->text);
-	AUTO(mem_free_str) char *error = msg_own_error_with("POISON", message, "stderr", death->stderr_tail);
+	const char *words = death->stderr_tail;
+	size_t len = strlen(words);
+	AUTO(mem_free_str)
+	char *error = msg_own_error_with("POISON", message, "stderr",
+					 len > POISON_WORDS ? words + len - POISON_WORDS : words);
 
 	finish_failed(dispatch, probe, error, "POISON", message);
 }
@@ -430,18 +434,17 @@ static void poison(struct dispatch *dispatch, struct probe *probe, const struct 
 void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
 			  const struct worker_death *death)
 {
-	bool alone = probe_runs_alone(probe);
+	const struct blame_job job = { .deaths = probe->deaths, .solo_deaths = probe->solo_deaths };
+	struct blame blame = blame_decide(&death->blame, &job, death->alone);
 
 	(void)worker;
 	if (probe->state == PROBE_CALLING && !probe->last_seen)
 		gate_leave(probe->lane->gate);
-	if (death->blames_jobs) {
-		probe->deaths++;
-		probe->solo_deaths += alone;
-	}
+	probe->deaths = blame.job.deaths;
+	probe->solo_deaths = blame.job.solo_deaths;
 	if (probe->cancelling) {
 		finish_cancelled(dispatch, probe);
-	} else if (probe->solo_deaths >= SOLO_DEATHS_OF_POISON) {
+	} else if (blame.poison) {
 		poison(dispatch, probe, death);
 	} else if (dispatch->stopping) {
 		give_back(dispatch, probe);

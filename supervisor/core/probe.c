@@ -5,9 +5,8 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "policy/blame.h"
 #include "io/jsontext.h"
-
-enum { DEATHS_BEFORE_ALONE = 2 };
 
 static char *copy(const char *bytes, size_t len)
 {
@@ -111,5 +110,7 @@ bool probe_turns_are_json(const struct probe *probe)
 
 bool probe_runs_alone(const struct probe *probe)
 {
-	return probe->deaths >= DEATHS_BEFORE_ALONE;
+	const struct blame_job job = { .deaths = probe->deaths, .solo_deaths = probe->solo_deaths };
+
+	return blame_runs_alone(&job);
 }

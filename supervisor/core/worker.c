@@ -1,87 +1,35 @@
 #include "core/worker.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/config.h"
 #include "core/forkserver.h"
-#include "core/lane.h"
 #include "core/probe.h"
+#include "core/worker_private.h"
 #include "io/child.h"
 #include "io/errtail.h"
-#include "io/lineconn.h"
 #include "io/loop.h"
-#include "io/msg.h"
-#include "policy/health.h"
 
 enum {
 	DUMP_MS = 1000,
 	TERM_MS = 2000, /* from TERM to KILL of a sick one */
 	KILL_MS = 5000,
-	EOF_MS = 1000,
-	PING_MISSES = 2,
-	CALL_SLACK_MS = 10000, /* the worker ends a call by itself; so much later it counts as hung */
 	QUEUED_BYTES = 96 * 1024 * 1024, /* to one worker: a conversation of the largest size and some more */
 	DRAIN_BYTES = 128 * 1024 * 1024, /* read from a dead worker's pipe */
-	TAIL_BYTES = 4000,		 /* of stderr, in the record of a death */
+	TAIL_BYTES = 64 * 1024,		 /* of stderr, in the record of a death */
 };
 
-struct worker_own {
-	struct loop *loop;
-	struct worker_events events;
-	const char *const *argv, *const *env;
-
-	struct forkserver *forkserver; /* the pool's; NULL = workers start by exec */
-	bool forking;		       /* it was asked for this life, and has not named the process yet */
-	struct child *child;	       /* NULL once reaped */
-	struct lineconn *conn;
-	struct errtail *tail;
-	struct loop_timer *deadline; /* of the state */
-	struct loop_timer *health_timer;
-	struct loop_timer *call_timer; /* of the oldest call under way */
-	struct loop_timer *restart_timer;
-	struct loop_timer *eof_timer; /* between the end of its stdout and its own end */
-	struct health health;
-	int64_t drain_ms;
-
-	struct list held;    /* probes, by in_worker */
-	struct list calling; /* of them those with a call under way, by link, oldest first */
-	struct map *by_id;   /* id → probe */
-
-	struct msg turn; /* whose body is the next line */
-	bool body_due;
-
-	bool planned, faulty, signalled, proven;
-	bool overdue; /* suspect of a call that never ended: a pong is no defence */
-	char fault[256];
-	struct buf scratch; /* lines under way out */
-};
-
-static void step(struct worker *worker, enum worker_event event);
-
-/* A good answer or a pong: this life was worth starting. */
-static void prove(struct worker *worker)
-{
-	if (worker->own->proven)
-		return;
-	worker->own->proven = true;
-	worker->own->events.proven(worker->own->events.arg, worker);
-}
-
-static void fault(struct worker *worker, enum worker_event event, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void fault(struct worker *worker, enum worker_event event, const char *format, ...)
+void worker_fault(struct worker *worker, enum worker_event event, const char *format, ...)
 {
 	struct worker_own *own = worker->own;
 	va_list args;
@@ -93,338 +41,8 @@ static void fault(struct worker *worker, enum worker_event event, const char *fo
 		log_warning("worker.fault", "worker=%s pid=%d event=%s reason=\"%s\"", worker->name,
 			    (int)worker_pid(worker), worker_event_name(event), own->fault);
 	}
-	step(worker, event);
+	worker_step(worker, event);
 }
-
-/* ---- probes in the worker ---- */
-
-static void hold(struct worker *worker, struct probe *probe)
-{
-	probe->worker = worker;
-	list_push_back(&worker->own->held, &probe->in_worker);
-	(void)map_set_id(worker->own->by_id, probe->id, probe);
-	worker->held++;
-}
-
-static void let_go(struct worker *worker, struct probe *probe)
-{
-	if (probe->state == PROBE_BETWEEN)
-		lane_unlink(probe->lane, probe);
-	else
-		list_remove(&probe->link);
-	list_remove(&probe->in_worker);
-	(void)map_remove_id(worker->own->by_id, probe->id);
-	probe->worker = NULL;
-	worker->held--;
-	if (worker->held == 0)
-		worker->solo = false;
-}
-
-static void mark_calling(struct worker *worker, struct probe *probe)
-{
-	probe->state = PROBE_CALLING;
-	probe->call_ms = loop_now_ms(worker->own->loop);
-	list_push_back(&worker->own->calling, &probe->link);
-	loop_timer_start_by(worker->own->call_timer, worker->config->job_timeout_ms + CALL_SLACK_MS);
-}
-
-static void on_call_timer(void *arg)
-{
-	struct worker *worker = arg;
-	struct worker_own *own = worker->own;
-	int64_t now = loop_now_ms(own->loop);
-	struct probe *oldest;
-	int64_t due;
-
-	if (list_is_empty(&own->calling))
-		return;
-	oldest = list_entry(own->calling.next, struct probe, link);
-	due = oldest->call_ms + worker->config->job_timeout_ms + CALL_SLACK_MS + loop_lag_ms(own->loop);
-	if (now < due) {
-		loop_timer_start(own->call_timer, due - now);
-		return;
-	}
-	own->overdue = true;
-	fault(worker, WE_HUNG, "job %lld had no answer %lld ms after its call was permitted",
-	      (long long)oldest->id, (long long)(now - oldest->call_ms));
-}
-
-/* ---- lines from the worker ---- */
-
-static struct probe *find_probe(struct worker *worker, const struct msg *msg, const char *what)
-{
-	struct probe *probe = map_get_id(worker->own->by_id, msg->id);
-
-	if (probe && probe->attempt == msg->attempt)
-		return probe;
-	fault(worker, WE_PROTOCOL_FAULT, "%s for job %lld attempt %d, which it does not hold", what,
-	      (long long)msg->id, msg->attempt);
-	return NULL;
-}
-
-static void on_turn_body(struct worker *worker, const char *body, size_t len)
-{
-	struct worker_own *own = worker->own;
-	struct msg *msg = &own->turn;
-	struct probe *probe;
-
-	own->body_due = false;
-	if (len != msg->body_bytes || body[0] != '{') {
-		fault(worker, WE_PROTOCOL_FAULT,
-		      "the body of a turn of job %lld has %zu bytes, announced were %zu", (long long)msg->id,
-		      len, msg->body_bytes);
-		goto done;
-	}
-	probe = find_probe(worker, msg, "a turn");
-	if (!probe)
-		goto done;
-	if (probe->state != PROBE_CALLING || probe->last_seen || strcmp(msg->prev, probe->digest) != 0 ||
-	    msg->number != probe->turns_done + 1) {
-		fault(worker, WE_PROTOCOL_FAULT,
-		      "turn %d of job %lld does not extend its conversation of %d turns", msg->number,
-		      (long long)msg->id, probe->turns_done);
-		goto done;
-	}
-	probe_add_turn(probe, body, len, msg->digest);
-	probe->input_tokens += msg->input_tokens;
-	probe->output_tokens += msg->output_tokens;
-	probe->reasoning_tokens += msg->reasoning_tokens;
-	probe->duration_ms += msg->latency_ms;
-	probe->last_seen = msg->last;
-	prove(worker);
-	if (!msg->last)
-		list_remove(&probe->link);
-	own->events.turn(own->events.arg, worker, probe, msg);
-done:
-	msg_free(msg);
-}
-
-static void on_result(struct worker *worker, struct msg *msg)
-{
-	struct probe *probe = find_probe(worker, msg, "a result");
-
-	if (!probe)
-		return;
-	/* One whose turns were all done in an earlier life succeeds without a new one. */
-	if (msg->success && probe->turns_done == 0) {
-		fault(worker, WE_PROTOCOL_FAULT, "success of job %lld without a turn", (long long)msg->id);
-		return;
-	}
-	if (msg->success) {
-		prove(worker);
-		worker->jobs_done++;
-	}
-	let_go(worker, probe);
-	worker->own->events.result(worker->own->events.arg, worker, probe, msg);
-}
-
-static void on_hello(struct worker *worker, const struct msg *msg)
-{
-	if (worker->state != W_STARTING && worker->state != W_STOPPING && worker->state != W_KILLING) {
-		fault(worker, WE_PROTOCOL_FAULT, "a second hello");
-		return;
-	}
-	if (msg->protocol != MSG_PROTOCOL || strcmp(msg->kind, "probe") != 0) {
-		fault(worker, WE_PROTOCOL_FAULT,
-		      "it speaks protocol %d of kind \"%.40s\"; this daemon speaks %d of kind \"probe\"",
-		      msg->protocol, msg->kind, MSG_PROTOCOL);
-		return;
-	}
-	worker->capacity = msg->capacity < worker->config->capacity ? msg->capacity
-								    : worker->config->capacity;
-	mem_set_str(&worker->version, mem_strdup(msg->version));
-	mem_set_str(&worker->python, mem_strdup(msg->python));
-	step(worker, WE_HELLO);
-}
-
-static void on_ready_message(struct worker *worker)
-{
-	if (worker->state == W_READY || worker->state == W_STARTING) {
-		fault(worker, WE_PROTOCOL_FAULT,
-		      worker->state == W_READY ? "a second ready" : "ready before hello");
-		return;
-	}
-	step(worker, WE_READY);
-}
-
-static void on_pong(struct worker *worker, const struct msg *msg)
-{
-	struct worker_own *own = worker->own;
-
-	if (!health_pong(&own->health, msg->seq, loop_now_ms(own->loop))) {
-		fault(worker, WE_PROTOCOL_FAULT, "a pong for ping %llu, which was not sent",
-		      (unsigned long long)msg->seq);
-		return;
-	}
-	worker->rss_kb = msg->rss_kb;
-	worker->last_pong_ms = loop_now_ms(own->loop);
-	prove(worker);
-	if (worker->state == W_SUSPECT && !own->overdue) {
-		own->fault[0] = '\0';
-		step(worker, WE_RECOVERED);
-	}
-}
-
-static void on_line(void *arg, char *line, size_t len)
-{
-	struct worker *worker = arg;
-	struct worker_own *own = worker->own;
-	char error[160];
-	struct msg msg;
-
-	/* Already given up on: what else it says is noise. */
-	if (own->faulty)
-		return;
-	if (own->body_due) {
-		on_turn_body(worker, line, len);
-		return;
-	}
-	if (msg_parse(line, len, &msg, error, sizeof(error)) < 0) {
-		fault(worker, WE_PROTOCOL_FAULT, "a line of %zu bytes that is not the protocol: %s", len,
-		      error);
-		return;
-	}
-	switch (msg.type) {
-	case MSG_HELLO:
-		on_hello(worker, &msg);
-		break;
-	case MSG_READY:
-		on_ready_message(worker);
-		break;
-	case MSG_TURN:
-		own->turn = msg;
-		own->body_due = true;
-		return; /* freed with the body */
-	case MSG_RESULT:
-		on_result(worker, &msg);
-		break;
-	case MSG_PONG:
-		on_pong(worker, &msg);
-		break;
-	}
-	msg_free(&msg);
-}
-
-static void on_conn_end(void *arg, enum lineconn_end end, int error)
-{
-	struct worker *worker = arg;
-
-	(void)error;
-	if (end == LINECONN_TOO_LONG)
-		fault(worker, WE_PROTOCOL_FAULT, "a line over %u bytes", MSG_MAX_LINE);
-	else if (worker->own->child)
-		loop_timer_start(worker->own->eof_timer, EOF_MS);
-}
-
-/* A process that ends closes its stdout a moment before it can be reaped; one that lives on is no use. */
-static void on_eof_timer(void *arg)
-{
-	fault(arg, WE_PROTOCOL_FAULT, "it closed its stdout");
-}
-
-/* ---- lines to the worker ---- */
-
-static int send_scratch(struct worker *worker)
-{
-	struct worker_own *own = worker->own;
-	int r = own->conn ? lineconn_send(own->conn, buf_bytes(&own->scratch), buf_len(&own->scratch))
-			  : -EPIPE;
-
-	buf_clear(&own->scratch, 64 * 1024);
-	if (r == -ENOBUFS)
-		fault(worker, WE_PROTOCOL_FAULT, "it does not read its stdin: %zu bytes wait",
-		      lineconn_queued(own->conn));
-	return r;
-}
-
-int worker_send_job(struct worker *worker, struct probe *probe)
-{
-	struct buf *out = &worker->own->scratch;
-	struct buf turns = BUF_INIT(0);
-	int r;
-
-	probe_put_turns(probe, &turns);
-	msg_put_job(out, probe->id, probe->attempt, worker->config->job_timeout_ms, probe->input,
-		    probe->input_len, buf_bytes(&turns), buf_len(&turns), probe->digest);
-	buf_free(&turns);
-	r = send_scratch(worker);
-	if (r < 0)
-		return r;
-	hold(worker, probe);
-	mark_calling(worker, probe);
-	return 0;
-}
-
-int worker_send_go(struct worker *worker, struct probe *probe)
-{
-	int r;
-
-	msg_put_go(&worker->own->scratch, probe->id);
-	r = send_scratch(worker);
-	if (r < 0)
-		return r;
-	lane_unlink(probe->lane, probe);
-	mark_calling(worker, probe);
-	return 0;
-}
-
-void worker_send_cancel(struct worker *worker, struct probe *probe)
-{
-	msg_put_cancel(&worker->own->scratch, probe->id);
-	(void)send_scratch(worker);
-}
-
-/* ---- health ---- */
-
-static struct health_params health_params_of(const struct worker *worker)
-{
-	return (struct health_params){
-		.interval_ms = worker->config->ping_interval_ms,
-		.timeout_ms = worker->config->ping_timeout_ms,
-		.misses = PING_MISSES,
-	};
-}
-
-static void start_health(struct worker *worker)
-{
-	const struct health_params params = health_params_of(worker);
-
-	health_forgive(&worker->own->health, &params, loop_now_ms(worker->own->loop));
-	loop_timer_start(worker->own->health_timer, params.interval_ms);
-}
-
-static void tick_health(void *arg)
-{
-	struct worker *worker = arg;
-	struct worker_own *own = worker->own;
-	const struct health_params params = health_params_of(worker);
-	int64_t next_ms;
-
-	if (worker->state != W_READY && worker->state != W_SUSPECT)
-		return;
-	switch (health_tick(&own->health, &params, loop_now_ms(own->loop), loop_lag_ms(own->loop),
-			    &next_ms)) {
-	case HEALTH_PING:
-		msg_put_ping(&own->scratch, health_seq(&own->health));
-		(void)send_scratch(worker);
-		break;
-	case HEALTH_SUSPECT:
-		if (own->events.hold_kills(own->events.arg, worker)) {
-			start_health(worker);
-			return;
-		}
-		/* T: somebody stopped it; D: it waits for a disk. Both are said, neither is forgiven. */
-		fault(worker, WE_HUNG, "no pong to %d pings; its process state is %c", PING_MISSES,
-		      own->child ? child_proc_state(own->child) : '?');
-		break;
-	case HEALTH_NOTHING:
-		break;
-	}
-	if (worker->state == W_READY || worker->state == W_SUSPECT)
-		loop_timer_start(own->health_timer, next_ms - loop_now_ms(own->loop));
-}
-
-/* ---- life and death ---- */
 
 static void end_process(struct worker *worker)
 {
@@ -440,28 +58,29 @@ static void end_process(struct worker *worker)
 	own->body_due = false;
 }
 
-static bool is_strangers_signal(int signo)
-{
-	return signo == SIGKILL || signo == SIGTERM || signo == SIGINT || signo == SIGHUP || signo == SIGQUIT;
-}
-
 static void describe_death(struct worker *worker, const struct child_exit *exit, struct worker_death *ret)
 {
 	struct worker_own *own = worker->own;
 
 	*ret = (struct worker_death){
-		.code = exit->code,
-		.signo = exit->signo,
+		.blame = { .planned = own->planned && !own->faulty,
+			   .faulty = own->faulty,
+			   .sent_by_us = own->signalled,
+			   .signo = exit->signo,
+			   .exit_code = exit->signo ? 0 : exit->code },
 		.text = child_exit_text(exit),
-		.planned = own->planned && !own->faulty,
-		.faulty = own->faulty,
 		.fault = own->fault,
 		.lived_ms = loop_now_ms(own->loop) - worker->started_ms,
 		.proven = own->proven,
+		.alone = worker->solo,
 		.held = worker->held,
+		.jobs = mem_array(WORKER_DEATH_JOBS, sizeof(int64_t)),
 	};
-	ret->killed_from_outside = !own->signalled && is_strangers_signal(exit->signo);
-	ret->blames_jobs = !ret->planned && !ret->killed_from_outside;
+	ret->whom = blame_whom(&ret->blame);
+	list_foreach (at, &own->held) {
+		if (ret->job_count < WORKER_DEATH_JOBS)
+			ret->jobs[ret->job_count++] = list_entry(at, struct probe, in_worker)->id;
+	}
 }
 
 static void release_held(struct worker *worker, const struct worker_death *death)
@@ -472,7 +91,7 @@ static void release_held(struct worker *worker, const struct worker_death *death
 	while (!list_is_empty(&own->held)) {
 		struct probe *probe = list_entry(own->held.prev, struct probe, in_worker);
 
-		let_go(worker, probe);
+		worker_let_go(worker, probe);
 		own->events.released(own->events.arg, worker, probe, death);
 	}
 }
@@ -480,7 +99,7 @@ static void release_held(struct worker *worker, const struct worker_death *death
 static void finish_life(struct worker *worker, const struct child_exit *exit, enum worker_event event)
 {
 	struct worker_own *own = worker->own;
-	AUTO(mem_free_str) char *tail = NULL;
+	AUTO(mem_free_str) char *tail = NULL, *stack = NULL;
 	struct worker_death death;
 	struct fsm_step next;
 
@@ -491,12 +110,15 @@ static void finish_life(struct worker *worker, const struct child_exit *exit, en
 	if (own->tail) {
 		errtail_drain(own->tail, DRAIN_BYTES);
 		tail = errtail_text(own->tail, TAIL_BYTES);
+		stack = own->dumped ? errtail_text_since(own->tail, own->dump_mark) : NULL;
 	}
 	death.stderr_tail = tail ? tail : "";
-	log_write(death.planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "worker.exit",
-		  "worker=%s %s up_ms=%lld held=%d planned=%s%s%s%s", worker->name, death.text,
-		  (long long)death.lived_ms, death.held, death.planned ? "yes" : "no",
-		  death.fault[0] ? " reason=\"" : "", death.fault, death.fault[0] ? "\"" : "");
+	death.stack = stack ? stack : "";
+	log_write(death.blame.planned ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "worker.exit",
+		  "worker=%s %s up_ms=%lld held=%d planned=%s blame=%s%s%s%s", worker->name, death.text,
+		  (long long)death.lived_ms, death.held, death.blame.planned ? "yes" : "no",
+		  blame_whom_name(death.whom), death.fault[0] ? " reason=\"" : "", death.fault,
+		  death.fault[0] ? "\"" : "");
 	mem_set_str(&worker->last_death,
 		    mem_printf("%s%s%s", death.text, death.fault[0] ? ": " : "", death.fault));
 	worker->state = next.next;
@@ -510,6 +132,7 @@ static void finish_life(struct worker *worker, const struct child_exit *exit, en
 	worker->jobs_done = worker->rss_kb = 0;
 	if (next.actions & WA_DECIDE_RESTART)
 		own->events.died(own->events.arg, worker, &death);
+	mem_free(&death.jobs);
 }
 
 static void on_child_exit(void *arg, const struct child_exit *exit)
@@ -553,8 +176,8 @@ static void attach(struct worker *worker, const struct child_fds *fds)
 		.write_fd = fds->to_stdin,
 		.max_line = MSG_MAX_LINE,
 		.max_queued = QUEUED_BYTES,
-		.on_line = on_line,
-		.on_end = on_conn_end,
+		.on_line = worker_on_line,
+		.on_end = worker_on_conn_end,
 		.arg = worker,
 	};
 	AUTO(mem_free_str) char *who = mem_printf("worker=%s", worker->name);
@@ -653,15 +276,23 @@ static bool spawn_by_fork(struct worker *worker)
 
 static void spawn(struct worker *worker)
 {
-	const struct health_params health = health_params_of(worker);
+	const struct health_params health = worker_health_params(worker);
+	const struct recycle_limits limits = {
+		.max_jobs = worker->config->max_jobs,
+		.max_age_ms = worker->config->max_age_ms,
+		.max_rss_bytes = worker->config->max_rss_bytes,
+	};
 	struct worker_own *own = worker->own;
 
-	own->planned = own->faulty = own->signalled = own->proven = own->overdue = false;
+	own->planned = own->faulty = own->signalled = own->proven = own->overdue = own->dumped = false;
+	own->recycle_told = false;
+	own->hang = (struct hang){ 0 };
 	own->fault[0] = '\0';
 	if (worker->last_death)
 		worker->restarts++;
 	worker->started_ms = loop_now_ms(own->loop);
 	health_init(&own->health, &health, worker->started_ms);
+	recycle_init(&own->recycle, &limits, clock_random());
 	if (!spawn_by_fork(worker))
 		spawn_by_exec(worker);
 }
@@ -671,11 +302,11 @@ static void on_deadline(void *arg)
 	struct worker *worker = arg;
 
 	if (worker->state == W_STARTING || worker->state == W_BOOTING) {
-		fault(worker, WE_DEADLINE, "not ready %lld ms after its start (boot_timeout)",
-		      (long long)worker->config->boot_timeout_ms);
+		worker_fault(worker, WE_DEADLINE, "not ready %lld ms after its start (boot_timeout)",
+			     (long long)worker->config->boot_timeout_ms);
 		return;
 	}
-	step(worker, WE_DEADLINE);
+	worker_step(worker, WE_DEADLINE);
 }
 
 static void set_state(struct worker *worker, enum worker_state next)
@@ -713,14 +344,26 @@ static void on_became_ready(struct worker *worker)
 		log_info("worker.ready", "worker=%s pid=%d boot_ms=%lld", worker->name,
 			 (int)worker_pid(worker), (long long)worker->boot_took_ms);
 	}
-	start_health(worker);
+	worker_start_health(worker);
 	worker->own->events.serving(worker->own->events.arg, worker, true);
 }
 
 static void ask_shutdown(struct worker *worker)
 {
 	msg_put_shutdown(&worker->own->scratch, worker->own->drain_ms);
-	(void)send_scratch(worker);
+	(void)worker_send_scratch(worker);
+}
+
+/* Python's faulthandler writes a traceback of all threads, also while the interpreter is stuck. */
+static void ask_dump(struct worker *worker)
+{
+	struct worker_own *own = worker->own;
+
+	if (!own->child)
+		return;
+	own->dumped = true;
+	own->dump_mark = errtail_total(own->tail);
+	child_signal(own->child, SIGUSR1);
 }
 
 static void act(struct worker *worker, unsigned actions)
@@ -739,8 +382,8 @@ static void act(struct worker *worker, unsigned actions)
 		own->events.serving(own->events.arg, worker, false);
 	if (actions & WA_ASK_SHUTDOWN)
 		ask_shutdown(worker);
-	if ((actions & WA_DUMP) && own->child)
-		child_signal(own->child, SIGUSR1);
+	if (actions & WA_DUMP)
+		ask_dump(worker);
 	if (actions & WA_TERM)
 		terminate(worker);
 	if (actions & WA_KILL)
@@ -750,7 +393,7 @@ static void act(struct worker *worker, unsigned actions)
 }
 
 /* Every event but the process's end, which finish_life() takes through the table itself. */
-static void step(struct worker *worker, enum worker_event event)
+void worker_step(struct worker *worker, enum worker_event event)
 {
 	struct fsm_step next = worker_fsm_step(worker->state, event);
 
@@ -787,10 +430,10 @@ void worker_new(struct loop *loop, const struct config_pool *config, int number,
 	list_init(&own->calling);
 	map_new(&own->by_id);
 	loop_timer_new(loop, on_deadline, worker, &own->deadline);
-	loop_timer_new(loop, tick_health, worker, &own->health_timer);
-	loop_timer_new(loop, on_call_timer, worker, &own->call_timer);
+	loop_timer_new(loop, worker_tick_health, worker, &own->health_timer);
+	loop_timer_new(loop, worker_on_call_timer, worker, &own->call_timer);
 	loop_timer_new(loop, on_restart_timer, worker, &own->restart_timer);
-	loop_timer_new(loop, on_eof_timer, worker, &own->eof_timer);
+	loop_timer_new(loop, worker_on_eof_timer, worker, &own->eof_timer);
 	*ret = worker;
 }
 
@@ -844,8 +487,8 @@ void worker_set_forkserver(struct worker *worker, struct forkserver *forkserver)
 void worker_start(struct worker *worker)
 {
 	if (worker->state == W_PARKED)
-		step(worker, WE_UNPARK);
-	step(worker, WE_START);
+		worker_step(worker, WE_UNPARK);
+	worker_step(worker, WE_START);
 }
 
 void worker_start_after(struct worker *worker, int64_t delay_ms)
@@ -856,7 +499,7 @@ void worker_start_after(struct worker *worker, int64_t delay_ms)
 
 void worker_park(struct worker *worker)
 {
-	step(worker, WE_PARK);
+	worker_step(worker, WE_PARK);
 }
 
 void worker_drain(struct worker *worker, int64_t grace_ms)
@@ -864,7 +507,7 @@ void worker_drain(struct worker *worker, int64_t grace_ms)
 	worker->own->planned = true;
 	/* The worker ends by itself at grace_ms; TERM is for one that does not. */
 	worker->own->drain_ms = grace_ms;
-	step(worker, WE_DRAIN);
+	worker_step(worker, WE_DRAIN);
 	if (worker->state == W_DRAINING)
 		loop_timer_start(worker->own->deadline, grace_ms + 1000);
 }
@@ -872,7 +515,7 @@ void worker_drain(struct worker *worker, int64_t grace_ms)
 void worker_kill(struct worker *worker)
 {
 	worker->own->planned = true;
-	step(worker, WE_KILL);
+	worker_step(worker, WE_KILL);
 }
 
 bool worker_is_serving(const struct worker *worker)

@@ -12,6 +12,8 @@
 #include <sys/types.h>
 
 #include "base/list.h"
+#include "policy/blame.h"
+#include "policy/hang.h"
 #include "policy/restart.h"
 #include "policy/worker_fsm.h"
 
@@ -23,20 +25,24 @@ struct msg;
 struct probe;
 struct worker;
 
-/* How a life ended: for the restart decision, the crash record and blame. */
+/* How a life ended: for the restart decision, the crash record and blame. Texts are valid during the
+ * callback. */
 struct worker_death {
-	int code, signo;	  /* as struct child_exit */
-	const char *text;	  /* "exit=1", "signal=11 core=yes", … */
-	bool planned;		  /* we asked for it */
-	bool faulty;		  /* protocol fault, boot timeout or hang: we ended it */
-	const char *fault;	  /* why, when faulty; "" otherwise */
-	bool killed_from_outside; /* a signal that nobody here sent: the operator's, or a stranger's */
-	bool blames_jobs;	  /* what it held may be the cause */
+	struct blame_death blame;
+	enum blame_whom whom;
+	const char *text;	 /* "exit=1", "signal=11 core=yes", … */
+	const char *fault;	 /* what it did wrong, when faulty; "" otherwise */
+	const char *stderr_tail; /* its last words */
+	const char *stack;	 /* what it wrote after a stack dump was asked for; "" when none was */
 	int64_t lived_ms;
 	bool proven;
-	const char *stderr_tail; /* last lines, for the record */
-	int held;		 /* probes held at the death */
+	bool alone;	  /* it held one probe that ran alone */
+	int held;	  /* probes held at the death */
+	int64_t *jobs;	  /* ids of the first of them */
+	size_t job_count; /* at most WORKER_DEATH_JOBS */
 };
+
+enum { WORKER_DEATH_JOBS = 100 };
 
 struct worker_events {
 	/* The slot may be given probes, or no more. */
@@ -47,9 +53,12 @@ struct worker_events {
 	void (*turn)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
 	/* The end of `probe`, which has left the worker. */
 	void (*result)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
-	/* It missed its pings. True: so did most of its pool at once, so the machine is sick and none is
-	 * killed. */
-	bool (*hold_kills)(void *arg, struct worker *worker);
+	/* How many of its pool are suspect, it included, and how many there are. */
+	void (*count_suspects)(void *arg, const struct worker *worker, int *ret_suspects, int *ret_size);
+	/* It does not answer, and is given another chance; `text` says why, in one line. */
+	void (*suspect)(void *arg, struct worker *worker, enum hang_verdict verdict, const char *text);
+	/* It has served, grown or aged enough: another is to take its place. Once a life. */
+	void (*recycle)(void *arg, struct worker *worker);
 	/* The process is gone; `probe` was held and has left the worker. Called for each, before `died`. */
 	void (*released)(void *arg, struct worker *worker, struct probe *probe,
 			 const struct worker_death *death);
@@ -68,6 +77,8 @@ struct worker {
 	bool solo;		  /* holds one probe that runs alone, and gets no other */
 	bool retiring;		  /* the pool shrinks: no restart after this life */
 	bool replace;		  /* the pool's: start anew at once when this life has ended */
+	struct worker *heir;	  /* the pool's: takes its place once it is ready; NULL = none does */
+	struct worker *elder;	  /* the pool's: the one whose place it is to take */
 	int held;		  /* probes in it */
 	int capacity;		  /* as its hello said */
 

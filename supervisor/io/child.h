@@ -72,7 +72,7 @@ void child_signal_group(struct child *child, int signo);
 /* Limits of a process; 0 = none. */
 struct child_limits {
 	int64_t memory_bytes; /* of address space that can be written: RLIMIT_DATA */
-	int64_t cpu_ms;       /* of processor time: RLIMIT_CPU, in whole seconds */
+	int64_t cpu_ms;	      /* of processor time: RLIMIT_CPU, in whole seconds */
 };
 
 /* Sets them on a running child; its own children inherit them. */

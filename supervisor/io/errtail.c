@@ -26,6 +26,7 @@ struct errtail {
 	char *who;
 	char ring[TAIL_BYTES];
 	size_t head, len; /* of the ring */
+	size_t total;	  /* bytes ever read */
 	char line[LINE_BYTES];
 	size_t line_len;
 	int64_t tokens_milli; /* thousandths of a line that may be logged */
@@ -87,6 +88,7 @@ static void log_line(struct errtail *tail)
 static void take(struct errtail *tail, const char *bytes, size_t len)
 {
 	keep(tail, bytes, len);
+	tail->total += len;
 	for (size_t i = 0; i < len; i++) {
 		if (bytes[i] == '\n')
 			log_line(tail);
@@ -172,4 +174,14 @@ char *errtail_text(const struct errtail *tail, size_t max)
 		text[i] = c ? c : '?';
 	}
 	return text;
+}
+
+size_t errtail_total(const struct errtail *tail)
+{
+	return tail->total;
+}
+
+char *errtail_text_since(const struct errtail *tail, size_t mark)
+{
+	return errtail_text(tail, tail->total - mark);
 }

@@ -23,4 +23,10 @@ void errtail_drain(struct errtail *tail, size_t max);
 /* The last bytes, oldest first, in fresh NUL-terminated memory. NULs in them become '?'. */
 char *errtail_text(const struct errtail *tail, size_t max) __attribute__((warn_unused_result));
 
+/* Bytes read so far: a mark for errtail_text_since(). */
+size_t errtail_total(const struct errtail *tail);
+
+/* What came since the mark, as far as it is still held; fresh. */
+char *errtail_text_since(const struct errtail *tail, size_t mark) __attribute__((warn_unused_result));
+
 #endif

@@ -1,0 +1,44 @@
+#ifndef CORE_POOL_PRIVATE_H
+#define CORE_POOL_PRIVATE_H
+
+/* Shared by pool.c (making, starting, stopping, questions) and pool_life.c (what its workers go through). */
+
+#include "core/pool.h"
+
+struct forkserver;
+struct intensity;
+struct loop_timer;
+
+struct pool {
+	struct loop *loop;
+	const struct config_pool *config;
+	const struct config_group *group;
+	struct pool_events events;
+	char **argv, **fork_argv, **env; /* fork_argv NULL = by exec */
+	struct forkserver *forkserver;
+	struct loop_timer *forkserver_timer;
+	bool start_due; /* the workers start when the prepared parent is there, or will not come */
+	struct list workers;
+	int size;	  /* wanted */
+	int64_t drain_ms; /* for calls under way in a worker that is to make room for another */
+	struct intensity *window;
+	struct loop_timer *canary_timer;
+	char *degraded; /* why; NULL while all is well */
+	int rolling;	/* number of the worker being replaced in a rolling restart; 0 = none */
+	int rolling_last;
+	bool stopping;
+	bool up_told, stopped_told;
+};
+
+/* pool.c */
+int pool_effective_intensity(const struct pool *pool);
+void pool_tell_if_stopped(struct pool *pool);
+int pool_highest_number(const struct pool *pool);
+
+/* pool_life.c */
+struct worker *pool_add_worker(struct pool *pool, int number);
+void pool_give_program(const struct pool *pool, struct worker *worker);
+void pool_retire(struct pool *pool, struct worker *worker);
+void pool_on_canary(void *arg);
+
+#endif
