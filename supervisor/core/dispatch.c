@@ -360,7 +360,8 @@ static void on_failure(struct dispatch *dispatch, struct probe *probe, const str
 		.rate_limit_patience_ms = retry->rate_limit_patience_ms,
 	};
 	const struct retry_state state = { .fails = probe->fails,
-					   .limited_for_ms = limited_for(dispatch, probe) };
+					   .limited_for_ms = limited_for(dispatch, probe),
+					   .word = msg->retryable ? RETRY_SAID_YES : RETRY_SAID_NO };
 	struct retry_verdict verdict = retry_decide(&params, &state, error_parse(msg->error_code),
 						    msg->retry_after_ms, clock_random());
 	AUTO(mem_free_str) char *error = NULL;

@@ -112,6 +112,7 @@ static void read_error(struct reader *r, struct msg *msg)
 
 	msg->error_code = get_text(&error, "code");
 	msg->error_message = get_text(&error, "message");
+	msg->retryable = get_bool(&error, "retryable");
 	msg->retry_after_ms = maybe_int(&error, "retryAfterMs", INT64_MAX / 4, -1);
 	msg->status_code = (int)maybe_int(&error, "statusCode", 999, 0);
 	msg->given_back = json_is_true(

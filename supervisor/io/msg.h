@@ -50,6 +50,7 @@ struct msg {
 	const char *model_version; /* NULL when not told */
 	const char *error_code;	   /* NULL when success */
 	const char *error_message;
+	bool retryable; /* the same call may succeed later, by the code or by the provider's own word */
 	int64_t retry_after_ms; /* -1 when not told */
 	int status_code;	/* 0 when none */
 	bool given_back;	/* a drain's give-back: nobody failed */

@@ -54,13 +54,25 @@ static struct retry_verdict decide_transient(const struct retry_params *params,
 	return verdict;
 }
 
+/* The class of the code, unless the provider's own word makes it another. */
+static enum error_class class_of(enum error_code code, enum retry_word word)
+{
+	enum error_class class = error_spec(code)->class;
+
+	if (word == RETRY_SAID_NO && (class == ERROR_WAIT || class == ERROR_TRANSIENT))
+		return ERROR_PERMANENT;
+	if (word == RETRY_SAID_YES && class == ERROR_PERMANENT)
+		return ERROR_TRANSIENT;
+	return class;
+}
+
 struct retry_verdict retry_decide(const struct retry_params *params, const struct retry_state *state,
 				  enum error_code code, int64_t retry_after_ms, uint32_t random)
 {
 	struct retry_verdict verdict = { .action = RETRY_FAIL, .fails = state->fails };
 
 	assert(params->max_tries >= 1 && state->fails >= 0);
-	switch (error_spec(code)->class) {
+	switch (class_of(code, state->word)) {
 	case ERROR_WAIT:
 		return decide_wait(params, state, retry_after_ms, random);
 	case ERROR_TRANSIENT:

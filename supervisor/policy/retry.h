@@ -17,9 +17,13 @@ struct retry_params {
 	int64_t rate_limit_patience_ms; /* a job rate-limited for longer than this fails with RATE_LIMIT */
 };
 
+/* What the provider said of trying again (x-should-retry); it outweighs the code's class, but for parking. */
+enum retry_word { RETRY_UNSAID, RETRY_SAID_YES, RETRY_SAID_NO };
+
 struct retry_state {
 	int fails;		/* transient failures before this one */
 	int64_t limited_for_ms; /* since the first of an unbroken row of RATE_LIMITs; 0 for the first */
+	enum retry_word word;
 };
 
 enum retry_action {

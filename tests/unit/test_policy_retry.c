@@ -55,6 +55,36 @@ static const struct {
 	{ ERROR_CANCELLED, 0, 0, -1, RETRY_FAIL, 0, 0, 0 },
 };
 
+/* The provider's own word outweighs the class of the code, but for parking. */
+static const struct {
+	enum error_code code;
+	enum retry_word word;
+	enum retry_action want;
+} words[] = {
+	{ ERROR_SERVER_ERROR, RETRY_UNSAID, RETRY_LATER },
+	{ ERROR_SERVER_ERROR, RETRY_SAID_YES, RETRY_LATER },
+	{ ERROR_SERVER_ERROR, RETRY_SAID_NO, RETRY_FAIL },
+	{ ERROR_RATE_LIMIT, RETRY_SAID_YES, RETRY_WAIT_LANE },
+	{ ERROR_RATE_LIMIT, RETRY_SAID_NO, RETRY_FAIL },
+	{ ERROR_VALIDATION_ERROR, RETRY_SAID_NO, RETRY_FAIL },
+	{ ERROR_VALIDATION_ERROR, RETRY_SAID_YES, RETRY_LATER },
+	{ ERROR_QUOTA_EXHAUSTED, RETRY_SAID_NO, RETRY_PARK_LANE },
+	{ ERROR_QUOTA_EXHAUSTED, RETRY_SAID_YES, RETRY_PARK_LANE },
+};
+
+static void test_the_providers_word_outweighs_the_class_but_for_parking(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		const struct retry_state job = { .word = words[i].word };
+		struct retry_verdict got = retry_decide(&params, &job, words[i].code, -1, 7);
+
+		if (got.action != words[i].want)
+			fail_msg("word row %zu: action %d, wanted %d", i, (int)got.action,
+				 (int)words[i].want);
+	}
+}
+
 static void check_row(size_t i, uint32_t random)
 {
 	struct retry_state job = { .fails = rows[i].fails, .limited_for_ms = rows[i].limited_for };
@@ -103,6 +133,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_error_gets_its_verdict),
 		cmocka_unit_test(test_one_try_in_all_never_retries),
+		cmocka_unit_test(test_the_providers_word_outweighs_the_class_but_for_parking),
 		cmocka_unit_test(test_a_lane_never_pauses_for_nothing),
 	};
 
