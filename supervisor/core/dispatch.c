@@ -497,6 +497,9 @@ const char *dispatch_why(const struct dispatch *dispatch, const struct lane *lan
 	int64_t wait_ms;
 	enum gate_why why = gate_why(lane->gate, now_ms(dispatch), &wait_ms);
 
+	/* A lane that nobody wants to enter is held up by nothing, be its bucket empty. */
+	if ((why == GATE_RATE || why == GATE_CONCURRENCY) && lane->queued == 0 && lane->between_count == 0)
+		why = GATE_OPEN;
 	*ret_until_ms = wait_ms > 0 ? now_ms(dispatch) + wait_ms : 0;
 	switch (why) {
 	case GATE_RATE:
