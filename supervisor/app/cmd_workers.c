@@ -23,16 +23,17 @@ static json_t *worker_json(const struct daemon *daemon, const struct worker *wor
 {
 	int64_t next_ms = worker->next_start_ms;
 
-	return json_pack(
-		"{s:s, s:s, s:I, s:b, s:i, s:i, s:I, s:i, s:o, s:o, s:o, s:I, s:I, s:s?, s:s?, s:s?}",
-		"worker", worker->name, "state", worker_state_name(worker->state), "pid",
-		(json_int_t)worker_pid(worker), "late", worker_is_late(worker), "held", worker->held,
-		"capacity", worker->capacity, "jobsDone", (json_int_t)worker->jobs_done, "restarts",
-		worker->restarts, "upMs", since(daemon, worker->started_ms), "lastPongMs",
-		since(daemon, worker->last_pong_ms), "nextStartMs",
-		next_ms ? json_integer(next_ms - loop_now_ms(daemon->loop)) : json_null(), "bootMs",
-		(json_int_t)worker->boot_took_ms, "rssKb", (json_int_t)worker->rss_kb, "lastDeath",
-		worker->last_death, "version", worker->version, "python", worker->python);
+	return json_pack("{s:s, s:s, s:I, s:b, s:i, s:i, s:I, s:i, s:o, s:o, s:o, s:I, s:I, s:s?, s:s?, "
+			 "s:s?, s:s?, s:s?}",
+			 "worker", worker->name, "state", worker_state_name(worker->state), "pid",
+			 (json_int_t)worker_pid(worker), "late", worker_is_late(worker), "held", worker->held,
+			 "capacity", worker->capacity, "jobsDone", (json_int_t)worker->jobs_done, "restarts",
+			 worker->restarts, "upMs", since(daemon, worker->started_ms), "lastPongMs",
+			 since(daemon, worker->last_pong_ms), "nextStartMs",
+			 next_ms ? json_integer(next_ms - loop_now_ms(daemon->loop)) : json_null(), "bootMs",
+			 (json_int_t)worker->boot_took_ms, "rssKb", (json_int_t)worker->rss_kb, "lastDeath",
+			 worker->last_death, "version", worker->version, "python", worker->python, "verdict",
+			 worker->ailment ? hang_name(worker->verdict) : NULL, "ailment", worker->ailment);
 }
 
 static json_t *workers_json(const struct daemon *daemon)

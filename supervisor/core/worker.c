@@ -287,6 +287,8 @@ static void spawn(struct worker *worker)
 	own->planned = own->faulty = own->signalled = own->proven = own->overdue = own->dumped = false;
 	own->recycle_told = false;
 	own->hang = (struct hang){ 0 };
+	worker->verdict = HANG_NONE;
+	worker->ailment = NULL;
 	own->fault[0] = '\0';
 	if (worker->last_death)
 		worker->restarts++;

@@ -83,16 +83,18 @@ struct worker {
 	int capacity;		  /* as its hello said */
 
 	/* For people. */
-	int64_t started_ms;	/* this life; 0 while down */
-	int64_t ready_ms;	/* 0 until ready */
-	int64_t boot_took_ms;	/* of the last start that got ready; 0 = none yet */
-	int restarts;		/* lives after the first */
-	int64_t jobs_done;	/* of this life */
-	int64_t rss_kb;		/* as its last pong said */
-	int64_t last_pong_ms;	/* 0 = none yet in this life */
-	int64_t next_start_ms;	/* while a restart timer is armed; else 0 */
-	char *last_death;	/* one line; NULL = none yet */
-	char *version, *python; /* as its hello said; NULL before the first */
+	int64_t started_ms;	   /* this life; 0 while down */
+	int64_t ready_ms;	   /* 0 until ready */
+	int64_t boot_took_ms;	   /* of the last start that got ready; 0 = none yet */
+	int restarts;		   /* lives after the first */
+	int64_t jobs_done;	   /* of this life */
+	int64_t rss_kb;		   /* as its last pong said */
+	int64_t last_pong_ms;	   /* 0 = none yet in this life */
+	enum hang_verdict verdict; /* on the pongs that it owes; HANG_NONE while it answers */
+	const char *ailment;	   /* the verdict's one line; NULL while it answers */
+	int64_t next_start_ms;	   /* while a restart timer is armed; else 0 */
+	char *last_death;	   /* one line; NULL = none yet */
+	char *version, *python;	   /* as its hello said; NULL before the first */
 
 	struct worker_own *own; /* private: process, pipes, timers */
 };

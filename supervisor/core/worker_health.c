@@ -36,6 +36,7 @@ static void judge(struct worker *worker)
 	struct worker_own *own = worker->own;
 	const struct health_params params = worker_health_params(worker);
 	struct hang_signs signs = {
+		.now_ms = loop_now_ms(own->loop),
 		.misses = PING_MISSES,
 		.misses_wanted = PING_MISSES,
 		.proc_state = own->child ? child_proc_state(own->child) : '?',
@@ -48,6 +49,8 @@ static void judge(struct worker *worker)
 	own->events.count_suspects(own->events.arg, worker, &signs.suspects, &signs.pool_size);
 	verdict = hang_judge(&own->hang, &signs);
 	text = hang_text(verdict, signs.proc_state);
+	worker->verdict = verdict;
+	worker->ailment = text;
 	if (verdict == HANG_DEAD) {
 		worker_fault(worker, WE_HUNG, "no pong to %d pings: %s", PING_MISSES, text);
 		return;

@@ -165,6 +165,8 @@ static void on_pong(struct worker *worker, const struct msg *msg)
 		return;
 	}
 	own->hang = (struct hang){ 0 };
+	worker->verdict = HANG_NONE;
+	worker->ailment = NULL;
 	worker->rss_kb = msg->rss_kb;
 	worker->last_pong_ms = loop_now_ms(own->loop);
 	worker_prove(worker);

@@ -67,6 +67,7 @@ static const struct column worker_fields[] = {
 	{ .title = "Worker", .path = "worker" },
 	{ .title = "State", .path = "state", .kind = COLUMN_STATUS },
 	{ .title = "Late", .path = "late", .kind = COLUMN_YES, .optional = true },
+	{ .title = "Ails", .path = "ailment", .optional = true },
 	{ .title = "Pid", .path = "pid" },
 	{ .title = "Up", .path = "upMs", .kind = COLUMN_MS, .optional = true },
 	{ .title = "Starts in", .path = "nextStartMs", .kind = COLUMN_MS, .optional = true },
