@@ -19,7 +19,7 @@
 #include "policy/restart.h"
 
 enum {
-	ANSWER_MS = 2000, /* a fork takes milliseconds: one that takes this long will not come */
+	ANSWER_MS = 2000, /* a fork takes milliseconds: with none in so long, none will come */
 	DELAY_MS = 200,
 	DELAY_MAX_MS = 60000,
 	STABLE_MS = 10000,
@@ -46,6 +46,7 @@ struct forkserver {
 	struct loop_timer *answer_timer, *restart_timer;
 	struct restart_slot slot;
 	int64_t seq, started_ms;
+	int64_t answered_ms; /* its last answer; 0 = none yet in this life */
 	bool ready, wanted, ended_by_us;
 };
 
@@ -80,22 +81,33 @@ static struct request *find(struct forkserver *server, int64_t seq)
 	return NULL;
 }
 
+/* When it will have been silent for too long. A pool that starts asks for hundreds at once, so that the time
+ * runs from the last answer, not from the asking. */
+static int64_t due_ms(const struct forkserver *server)
+{
+	const struct request *oldest = list_entry(server->requests.next, struct request, link);
+
+	return (oldest->asked_ms > server->answered_ms ? oldest->asked_ms : server->answered_ms) + ANSWER_MS +
+	       loop_lag_ms(server->loop);
+}
+
 static void watch_oldest(struct forkserver *server)
 {
-	struct request *oldest;
-
-	if (list_is_empty(&server->requests)) {
+	if (list_is_empty(&server->requests))
 		loop_timer_stop(server->answer_timer);
-		return;
-	}
-	oldest = list_entry(server->requests.next, struct request, link);
-	loop_timer_start(server->answer_timer, oldest->asked_ms + ANSWER_MS - loop_now_ms(server->loop));
+	else
+		loop_timer_start(server->answer_timer, due_ms(server) - loop_now_ms(server->loop));
 }
 
 static void on_late(void *arg)
 {
 	struct forkserver *server = arg;
 
+	/* Our own loop was late: its answer may lie unread. */
+	if (loop_now_ms(server->loop) < due_ms(server)) {
+		watch_oldest(server);
+		return;
+	}
 	log_warning("forkserver.stuck", "pool=%s pid=%d", server->who, (int)forkserver_pid(server));
 	server->ready = false;
 	if (server->child)
@@ -157,6 +169,7 @@ static void on_message(void *arg, const char *text, size_t len)
 		server->changed(server->arg, true);
 		return;
 	}
+	server->answered_ms = loop_now_ms(server->loop);
 	request = find(server, jsontext_number(message, "seq", -1));
 	if (strcmp(type, "failed") == 0) {
 		const char *reason = jsontext_text(message, "reason");
@@ -229,6 +242,7 @@ static void launch(struct forkserver *server)
 	if (server->child || !server->argv)
 		return;
 	server->started_ms = loop_now_ms(server->loop);
+	server->answered_ms = 0;
 	r = child_spawn(server->loop, &spec, on_child_exit, server, &server->child, &fds);
 	if (r < 0) {
 		log_warning("forkserver.start_failed", "pool=%s error=\"%s\"", server->who, strerror(-r));
