@@ -1,55 +1,29 @@
 #include "policy/blame.h"
 
-#include <signal.h>
-
 #include "base/mem.h"
+#include "base/signo.h"
 #include "policy/restart.h"
 
-/* Signals that a process brings upon itself: faults, limits, broken pipes, its own timers. All others come
- * from somebody who sent them. */
-static bool is_own_doing(int signo)
+static enum blame_whom whom_of_signal(const struct blame_death *death, int signo)
 {
-	switch (signo) {
-	case SIGILL:
-	case SIGTRAP:
-	case SIGABRT:
-	case SIGBUS:
-	case SIGFPE:
-	case SIGSEGV:
-	case SIGPIPE:
-	case SIGALRM:
-	case SIGXCPU:
-	case SIGXFSZ:
-	case SIGVTALRM:
-	case SIGPROF:
-	case SIGSYS:
-		return true;
-	default:
-		return false;
-	}
-}
+	enum signo_kind kind = signo_kind(signo);
 
-static int signal_of(const struct blame_death *death)
-{
-	if (death->signo || death->exit_code <= 128 || death->exit_code > 128 + SIGRTMAX)
-		return death->signo;
-	return death->exit_code - 128;
+	/* A crash is one also while the worker was on its way out. */
+	if (kind == SIGNO_OWN)
+		return BLAME_JOBS;
+	if (death->sent_by_us || death->planned)
+		return BLAME_US;
+	return kind == SIGNO_KILL && death->oom_evidence ? BLAME_JOBS : BLAME_OUTSIDE;
 }
 
 enum blame_whom blame_whom(const struct blame_death *death)
 {
-	int signo = signal_of(death);
+	int signo = death->signo ? death->signo : signo_of_status(death->exit_code);
 
 	if (death->faulty)
 		return BLAME_JOBS;
-	if (signo) {
-		/* A crash is one also while the worker was on its way out. */
-		if (is_own_doing(signo))
-			return BLAME_JOBS;
-		if (death->sent_by_us || death->planned)
-			return BLAME_US;
-		return signo == SIGKILL && death->oom_evidence ? BLAME_JOBS : BLAME_OUTSIDE;
-	}
+	if (signo)
+		return whom_of_signal(death, signo);
 	if (death->planned)
 		return BLAME_US;
 	return restart_is_broken_install(death->exit_code) ? BLAME_INSTALL : BLAME_JOBS;

@@ -12,14 +12,14 @@
 enum { HEALTH_WALKS = 30000, HEALTH_STEPS = 80 };
 
 struct pings {
-	char log[2 * HEALTH_STEPS]; /* 'm' a miss, 'p' a pong that was taken */
+	char log[2 * HEALTH_STEPS]; /* 'm' a miss, 'p' a pong that was taken, 'f' forgiven */
 	int len;
 	uint64_t sent, answered;
 	int64_t ping_due_ms, pong_due_ms;
 	bool awaited; /* the pong of the last ping */
 };
 
-/* Since the last pong. */
+/* Since the last pong, or since all was forgiven. */
 static int count_misses(const struct pings *pings)
 {
 	int misses = 0;
@@ -67,7 +67,12 @@ static void step_health(struct health *health, struct pings *pings, const struct
 	uint64_t seq = health_seq(health) + (uint64_t)model_below(4) - 2;
 	enum health_do got, want;
 
-	if (model_chance(25)) {
+	if (model_chance(2)) {
+		health_forgive(health, params, now_ms);
+		pings->log[pings->len++] = 'f';
+		pings->awaited = false;
+		pings->ping_due_ms = now_ms + params->interval_ms;
+	} else if (model_chance(25)) {
 		bool taken = model_pong(pings, seq);
 
 		agree(health_pong(health, seq, now_ms) == taken, "pong %" PRIu64 " of %" PRIu64, seq,
