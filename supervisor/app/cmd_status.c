@@ -8,7 +8,9 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "core/dispatch.h"
+#include "core/pool.h"
 #include "core/store.h"
+#include "core/suptree.h"
 #include "io/loop.h"
 
 json_t *cmd_database(struct daemon *daemon)
@@ -38,7 +40,8 @@ static json_t *probes_json(const struct daemon *daemon)
 static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 {
 	json_t *notes = json_array();
-	const char *degraded = tree_degraded(daemon->tree);
+	const char *degraded = suptree_degraded(tree_nodes(daemon->tree));
+	struct pool *pool;
 
 	if (!store_is_ready(daemon->store))
 		json_array_append_new(notes, json_sprintf("the database is not ready: %s",
@@ -47,8 +50,12 @@ static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 		json_array_append_new(
 			notes, json_string("results wait for the database up to the limit: nothing new "
 					   "is started"));
+	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
+		if (pool_degraded(pool))
+			json_array_append_new(notes, json_sprintf("the worker pool %s is degraded: %s",
+								  pool_name(pool), pool_degraded(pool)));
 	if (degraded)
-		json_array_append_new(notes, json_sprintf("degraded: %s", degraded));
+		json_array_append_new(notes, json_sprintf("the supervision tree is degraded: %s", degraded));
 	if (json_is_true(json_object_get(environment, "known")) &&
 	    !json_is_true(json_object_get(environment, "healthy")))
 		json_array_append_new(

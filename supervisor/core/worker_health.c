@@ -40,7 +40,7 @@ static void judge(struct worker *worker)
 		.misses = PING_MISSES,
 		.misses_wanted = PING_MISSES,
 		.proc_state = own->child ? child_proc_state(own->child) : '?',
-		.loop_lag_ms = loop_lag_ms(own->loop),
+		.loop_lag_ms = loop_late_ms(own->loop),
 		.timeout_ms = params.timeout_ms,
 	};
 	enum hang_verdict verdict;
@@ -88,7 +88,7 @@ void worker_tick_health(void *arg)
 
 	if (worker->state != W_READY && worker->state != W_SUSPECT)
 		return;
-	switch (health_tick(&own->health, &params, loop_now_ms(own->loop), loop_lag_ms(own->loop),
+	switch (health_tick(&own->health, &params, loop_now_ms(own->loop), loop_late_ms(own->loop),
 			    &next_ms)) {
 	case HEALTH_PING:
 		msg_put_ping(&own->scratch, health_seq(&own->health));
@@ -117,7 +117,7 @@ void worker_on_call_timer(void *arg)
 		return;
 	oldest = list_entry(own->calling.next, struct probe, link);
 	due = oldest->call_ms + worker->config->job_timeout_ms + WORKER_CALL_SLACK_MS +
-	      loop_lag_ms(own->loop);
+	      loop_late_ms(own->loop);
 	if (now < due) {
 		loop_timer_start(own->call_timer, due - now);
 		return;

@@ -20,6 +20,7 @@ struct loop {
 	ev_check check;	    /* start of turn: takes the time */
 	ev_idle idle;	    /* keeps the loop from sleeping while something is deferred */
 	int64_t now_ms;
+	int64_t late_ms; /* of the timer that fires */
 	struct deferred *deferred;
 	size_t deferred_len, deferred_room;
 	int64_t lag_ms, lag_before_ms; /* the worst of this window and of the one before */
@@ -144,6 +145,11 @@ int64_t loop_lag_ms(const struct loop *loop)
 	return loop->lag_ms > loop->lag_before_ms ? loop->lag_ms : loop->lag_before_ms;
 }
 
+int64_t loop_late_ms(const struct loop *loop)
+{
+	return loop->late_ms;
+}
+
 static void note_lag(struct loop *loop, int64_t late_ms)
 {
 	if (loop->now_ms - loop->lag_window_ms > LAG_WINDOW_MS) {
@@ -159,11 +165,15 @@ static void note_lag(struct loop *loop, int64_t late_ms)
 static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
 {
 	struct loop_timer *timer = watcher->data;
+	struct loop *loop = timer->loop;
+	int64_t late_ms = loop->now_ms - timer->due_ms;
 
 	(void)ev;
 	(void)revents;
-	note_lag(timer->loop, timer->loop->now_ms - timer->due_ms);
+	note_lag(loop, late_ms);
+	loop->late_ms = late_ms > 0 ? late_ms : 0;
 	timer->fire(timer->arg);
+	loop->late_ms = 0;
 }
 
 void loop_timer_new(struct loop *loop, void (*fire)(void *arg), void *arg, struct loop_timer **ret)
