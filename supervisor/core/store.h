@@ -102,7 +102,8 @@ struct store_options {
 
 int store_new(struct loop *loop, const struct store_options *options, struct store **ret)
 	__attribute__((warn_unused_result));
-/* Not from one of its callbacks; calls none. What is not committed is lost to us, and taken back at the next boot. */
+/* Not from one of its callbacks; calls none. What is not committed is lost to us, and taken back at the next
+ * boot. */
 void store_free(struct store **store);
 
 /* Starts connecting; retried for ever with back-off. */
