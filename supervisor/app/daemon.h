@@ -53,6 +53,7 @@ struct daemon {
 	struct program
 		*first_program; /* the services' and Postgres': theirs outlives a reload; NULL before one */
 	enum daemon_phase phase;
+	bool hurried;	  /* told to stop a second time */
 	bool was_healthy; /* at the last check */
 	int exit_code;
 	int64_t started_ms; /* monotonic */
