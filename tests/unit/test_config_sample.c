@@ -106,7 +106,7 @@ static void test_every_value_in_the_sample_is_the_default(void **state)
 	assert_int_equal(count_changes(defaults, c), 0);
 	config_walk(c, count_lines, &lines);
 	/* What is told once for all providers is left to the first of them. */
-	assert_int_equal(lines.defaults, 4 * (CONFIG_PROVIDERS - 1));
+	assert_int_equal(lines.defaults, 3 * (CONFIG_PROVIDERS - 1));
 	assert_true(lines.given > 50);
 }
 
