@@ -64,8 +64,10 @@ void call_tell_gone(struct client *client)
 
 void call_tell_ended(struct client *client)
 {
-	list_foreach_safe (node, &client->calls)
-		tell_gone(call_of(node));
+	list_foreach_safe (node, &client->calls) {
+		if (call_of(node)->stream)
+			tell_gone(call_of(node));
+	}
 }
 
 static void call_end(struct call *call)
@@ -144,6 +146,15 @@ void call_error(struct call *call, enum call_code code, const char *format, ...)
 	if (call->client)
 		call_send_error(call->client, call->id, code, message);
 	call_end(call);
+}
+
+int call_stream_begin(struct call *call, void (*gone)(void *arg), void *arg)
+{
+	if (!call->client || call->client->ended)
+		return -EPIPE;
+	call->stream = true;
+	call_on_gone(call, gone, arg);
+	return 0;
 }
 
 int call_stream_raw(struct call *call, const char *bytes, size_t len)

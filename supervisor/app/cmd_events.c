@@ -138,17 +138,17 @@ static void follow(struct call *call, const struct db_rows *rows)
 {
 	struct follower *follower;
 
-	if (!call_is_wanted(call)) {
+	follower = mem_alloc(sizeof(*follower));
+	if (call_stream_begin(call, on_gone, follower) < 0) {
+		mem_free(&follower);
 		call_ok_json(call, json_null());
 		return;
 	}
-	follower = mem_alloc(sizeof(*follower));
 	follower->call = call;
 	follower->store = call_daemon(call)->store;
 	follower->cursor = db_int(rows, 0, 0);
 	follower->run = db_is_null(rows, 0, 1) ? NULL : mem_strdup(db_text(rows, 0, 1, NULL));
 	loop_timer_new(call_daemon(call)->loop, ask, follower, &follower->timer);
-	call_on_gone(call, on_gone, follower);
 	loop_timer_start(follower->timer, 0);
 }
 

@@ -15,7 +15,9 @@
 
 json_t *cmd_database(struct daemon *daemon)
 {
-	AUTO(mem_free_str) char *url = config_redact_url(daemon->config->database.url);
+	/* The one in effect: a key file or the environment may have given it. */
+	AUTO(mem_free_str)
+	char *url = config_redact_url(daemon->embedded ? "embedded" : daemon->database_url);
 	size_t results, bytes;
 
 	store_backlog(daemon->store, &results, &bytes);

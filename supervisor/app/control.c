@@ -19,7 +19,7 @@
 enum {
 	ACCEPTS_A_WAKE = 16,
 	ACCEPT_AGAIN_MS = 1000, /* after the process ran out of descriptors */
-	STALL_CHECK_MS = 5000,
+	STALL_CHECK_MS = 1000,
 	STALL_LIMIT_MS = 30000, /* a client whose queue has not shrunk for so long is dropped */
 };
 
@@ -109,6 +109,9 @@ static void on_stall_check(void *arg)
 	int64_t now_ms = loop_now_ms(control->loop);
 	bool waiting = false;
 
+	/* A write that failed empties the queue and tells nobody: who was paused is read from again, and so
+	 * seen to have gone. */
+	review(control);
 	list_foreach_safe (node, &control->clients) {
 		struct client *client = client_of(node);
 

@@ -81,12 +81,18 @@ void call_ok_raw(struct call *call, const char *bytes, size_t len);
 void call_error(struct call *call, enum call_code code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Makes the call a stream, which ends when the client closes its side of the connection, even only that of
+ * sending: `gone` is called then, once; the call must still be ended, by `gone` or later. -EPIPE when it has
+ * done so already. */
+int call_stream_begin(struct call *call, void (*gone)(void *arg), void *arg)
+	__attribute__((warn_unused_result));
+
 /* Sends one piece of a stream; the call goes on. -EPIPE when the client has gone or reads too slowly: then
  * the call is to be ended like any other. */
 int call_stream_raw(struct call *call, const char *bytes, size_t len) __attribute__((warn_unused_result));
 
 /* Calls `fn` once when the client goes before the call is answered; the call must still be ended, by `fn` or
- * later. */
+ * later. One that has only ended its side of sending is still there and waits. */
 void call_on_gone(struct call *call, void (*fn)(void *arg), void *arg);
 
 /* "BAD_REQUEST" … */

@@ -65,6 +65,7 @@ struct call {
 	enum command_role role;
 	void (*gone)(void *arg);
 	void *gone_arg;
+	bool stream; /* ends with the client's side of sending */
 };
 
 static inline struct client *client_of(struct list *node)
@@ -95,7 +96,7 @@ void call_send_error(struct client *client, const json_t *id, enum call_code cod
 /* call.c: the client goes: its calls find nobody from now on, and their handlers are told. */
 void call_tell_gone(struct client *client);
 
-/* call.c: the client sends no more: handlers that wait for its going are told. */
+/* call.c: the client sends no more: the handlers of streams are told. */
 void call_tell_ended(struct client *client);
 
 /* control_request.c: one line of a client. */

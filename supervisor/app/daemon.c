@@ -51,6 +51,7 @@ void daemon_shutdown(struct daemon *daemon)
 
 	if (daemon->phase == DAEMON_STOPPING) {
 		log_warning("daemon.hurry", "reason=\"told to stop again\"");
+		daemon->hurried = true;
 	} else {
 		log_info("daemon.stopping", "held=%d drain_ms=%lld", dispatch_held(daemon->dispatch),
 			 (long long)grace_ms);

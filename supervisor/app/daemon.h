@@ -45,6 +45,7 @@ struct daemon {
 	struct program *program; /* commands and environments of the children */
 	char *database_url;	 /* in effect; may hold a password: never shown unredacted */
 	enum daemon_phase phase;
+	bool hurried;	  /* told to stop a second time */
 	bool was_healthy; /* at the last check */
 	int exit_code;
 	int64_t started_ms; /* monotonic */
@@ -53,7 +54,7 @@ struct daemon {
 
 /* A reload: reads the file again, applies what is live. On a refusal nothing changes, *ret_text is one fresh
  * line that says why, and -EINVAL is returned; else it is a fresh JSON object
- * {"applied":["[section] key",…],"needsRestart":[…],"keysRead":true|false}. */
+ * {"applied":["[section] key",…],"needsRestart":[…],"workersRestarted":true|false}. */
 int daemon_reload(struct daemon *daemon, char **ret_text) __attribute__((warn_unused_result));
 
 /* Starts the drain; again: no more patience. The process ends when all is stopped. */

@@ -18,6 +18,7 @@
 #include "config/config.h"
 #include "config/models.h"
 #include "io/child.h"
+#include "io/guard.h"
 #include "io/loop.h"
 #include "io/sdnotify.h"
 
@@ -213,11 +214,13 @@ static int run_loop(struct daemon_start *start)
 		return complain(error);
 	}
 	watch_signals(loop, daemon, &signals);
+	guard_watch(loop);
 	log_info("daemon.start", "version=%s pid=%d socket=%s", PROCTOR_VERSION, (int)getpid(),
 		 daemon->paths.socket);
 	daemon_start(daemon);
 	loop_run(loop);
 	status = daemon->exit_code;
+	guard_unwatch();
 	unwatch_signals(&signals);
 	daemon_free(&daemon);
 	child_fini();
@@ -245,6 +248,8 @@ static int run(struct daemon_start *start)
 	if (state_prepare(start->config, &error) < 0 || state_lock(start->config, &state_id, &error) < 0)
 		return leave(start, complain(error));
 	start->state_id = state_id;
+	if (guard_start() < 0)
+		return leave(start, complain("the guard of its children cannot be started"));
 	if (log_start() < 0)
 		return leave(start, complain("the log cannot be started"));
 	status = run_loop(start);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "config/keyfile.h"
+#include "io/db.h"
 
 #define PYTHON "/usr/bin/python3"
 
@@ -213,22 +214,32 @@ static void build_services(struct program *program, const struct config *config)
 /* The ini gives the key, be it at its default. */
 static void on_item(void *arg, const struct config_item *item)
 {
-	bool *given = arg;
+	int *line = arg;
 
-	if (item->line > 0 && strcmp(item->section, "database") == 0 && strcmp(item->key, "url") == 0)
-		*given = true;
+	if (strcmp(item->section, "database") == 0 && strcmp(item->key, "url") == 0)
+		*line = item->line;
 }
 
-static void choose_database(struct program *program, const struct config *config)
+static int choose_database(struct program *program, const struct config *config, char **ret_error)
 {
 	const char *from_env = getenv("DATABASE_URL");
-	bool given = false;
+	AUTO(mem_free_str) char *where = NULL;
+	int line = 0;
 
-	config_walk(config, on_item, &given);
-	if (given)
+	config_walk(config, on_item, &line);
+	if (line > 0)
 		mem_set_str(&program->database_url, mem_strdup(config->database.url));
 	else if (!program->database_url)
 		program->database_url = mem_strdup(from_env && *from_env ? from_env : config->database.url);
+	if (strcmp(program->database_url, "embedded") == 0 || db_url_is_valid(program->database_url))
+		return 0;
+	where = line > 0 ? mem_printf("%s:%d: [database] url", config->path, line)
+			 : mem_strdup("DATABASE_URL");
+	*ret_error = mem_printf(
+		"%s: libpq cannot read it; allowed is postgresql://USER@HOST/DATABASE with known "
+		"parameters, or a connection string",
+		where);
+	return -EINVAL;
 }
 
 int program_new(const struct config *config, const struct paths *paths, struct program **ret,
@@ -240,6 +251,8 @@ int program_new(const struct config *config, const struct paths *paths, struct p
 	inherit(program, config);
 	if (config->daemon.key_file[0])
 		r = keyfile_read(config->daemon.key_file, on_key, program, ret_error);
+	if (r == 0)
+		r = choose_database(program, config, ret_error);
 	if (r < 0) {
 		program_free(&program);
 		return r;
@@ -247,7 +260,6 @@ int program_new(const struct config *config, const struct paths *paths, struct p
 	build_workers(program, config, paths);
 	build_pools(program, config, paths);
 	build_services(program, config);
-	choose_database(program, config);
 	*ret = program;
 	return 0;
 }

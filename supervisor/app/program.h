@@ -14,7 +14,8 @@ struct config;
 struct paths;
 struct program;
 
-/* Reads the key file. -errno with *ret_error (one fresh line) when that fails. */
+/* Reads the key file. -errno with *ret_error (one fresh line) when that fails, or the database's URL is none.
+ */
 int program_new(const struct config *config, const struct paths *paths, struct program **ret,
 		char **ret_error) __attribute__((warn_unused_result));
 void program_free(struct program **program);

@@ -22,6 +22,7 @@
 enum {
 	STORE_MEMORY = 512 * 1024 * 1024, /* results held while Postgres is away */
 	FLUSH_MS = 15000,		  /* for the last results, once the workers are gone */
+	FLUSH_HURRY_MS = 1000,		  /* the same when told to stop a second time */
 };
 
 /* ---- the store, a leaf of the tree between its server and what needs it ---- */
@@ -51,10 +52,8 @@ static void on_flushed(void *arg, bool flushed)
 	struct daemon *daemon = arg;
 
 	if (!flushed)
-		log_error("daemon.unflushed",
-			  "reason=\"the database did not take all results in %d ms\" "
-			  "effect=\"those probes run again\"",
-			  FLUSH_MS);
+		log_error("daemon.unflushed", "reason=\"the database did not take all results in time\" "
+					      "effect=\"those probes run again\"");
 	loop_defer(daemon->loop, close_store, daemon);
 }
 
@@ -63,9 +62,9 @@ static void stop_store(void *leaf, bool at_once)
 	struct daemon *daemon = leaf;
 
 	if (at_once)
-		return; /* the flush has its own limit */
-	if (daemon->phase == DAEMON_STOPPING)
-		store_flush(daemon->store, FLUSH_MS, on_flushed, daemon);
+		store_hurry_flush(daemon->store, FLUSH_HURRY_MS);
+	else if (daemon->phase == DAEMON_STOPPING)
+		store_flush(daemon->store, daemon->hurried ? FLUSH_HURRY_MS : FLUSH_MS, on_flushed, daemon);
 	else
 		suptree_down(daemon->store_node); /* its server is restarted: it waits that out by itself */
 }

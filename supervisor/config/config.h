@@ -112,7 +112,6 @@ struct config_provider {
 	int64_t requests_per_minute; /* 0 = no limit */
 	int64_t burst;		     /* 0 = one second's worth */
 	int concurrency;	     /* 0 = no limit */
-	int64_t health_interval_ms;
 };
 
 struct config_retry {

@@ -163,8 +163,6 @@ const struct key_spec key_table[] = {
 	  .help = "calls at once after a lull; 0: a second's worth, paced so that no minute sees more than the limit" },
 	{ PROVIDER("concurrency", concurrency, KEY_INT), .fallback = "100", .max = 1000000, .live = true,
 	  .help = "calls under way at once; 0: no limit" },
-	{ PROVIDER("health_interval", health_interval_ms, KEY_DURATION), .fallback = "5m", .max = DAY, .live = true,
-	  .help = "between checks of key and reachability; 0: none" },
 
 	{ RETRY("max_tries", max_tries, KEY_INT), .fallback = "4", .min = 1, .max = 100, .live = true,
 	  .help = "tries in all of a call that fails for a passing reason" },

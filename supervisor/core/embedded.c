@@ -51,6 +51,22 @@ static bool has_programs(const char *dir)
 	return access(postgres, X_OK) == 0 && access(initdb, X_OK) == 0;
 }
 
+/* Where the programs of `dir` really are: only Debian's folders tell a version. Takes `dir`. */
+static char *resolve(char *dir)
+{
+	AUTO(mem_free_str) char *postgres = mem_printf("%s/postgres", dir);
+	char *real = realpath(postgres, NULL);
+
+	if (real)
+		*strrchr(real, '/') = '\0';
+	if (!real || !has_programs(real)) {
+		free(real);
+		return dir;
+	}
+	free(dir);
+	return real;
+}
+
 /* The folder that PATH leads to; NULL when there is none. */
 static char *find_in_path(void)
 {
@@ -61,7 +77,7 @@ static char *find_in_path(void)
 		char *dir = mem_strndup(path, len);
 
 		if (has_programs(dir))
-			return dir;
+			return resolve(dir);
 		free(dir);
 		path += len + (path[len] == ':');
 	}
@@ -140,7 +156,17 @@ static int find_programs(struct embedded *embedded, char **ret_error)
 
 /* ---- before a start ---- */
 
-/* Processes whose working folder is the data folder: backends that outlived a killed postmaster. A new server
+/* Not a shell that somebody has open in the data folder. */
+static bool is_postgres(const char *pid)
+{
+	AUTO(mem_free_str) char *path = mem_printf("/proc/%s/comm", pid);
+	AUTO(mem_free_str) char *text = NULL;
+	size_t len;
+
+	return fd_read_file(path, 64, &text, &len) == 0 && strcmp(text, "postgres\n") == 0;
+}
+
+/* Servers whose working folder is the data folder: backends that outlived a killed postmaster. A new server
  * refuses to start beside them. */
 static int kill_survivors(const struct embedded *embedded)
 {
@@ -165,7 +191,7 @@ static int kill_survivors(const struct embedded *embedded)
 		if (len <= 0)
 			continue;
 		found[len] = '\0';
-		if (strcmp(found, wanted) == 0 && kill(pid, SIGKILL) == 0)
+		if (strcmp(found, wanted) == 0 && is_postgres(entry->d_name) && kill(pid, SIGKILL) == 0)
 			count++;
 	}
 	(void)closedir(proc);

@@ -102,6 +102,8 @@ struct store_options {
 
 int store_new(struct loop *loop, const struct store_options *options, struct store **ret)
 	__attribute__((warn_unused_result));
+/* Not from one of its callbacks; calls none. What is not committed is lost to us, and taken back at the next
+ * boot. */
 void store_free(struct store **store);
 
 /* Starts connecting; retried for ever with back-off. */
@@ -133,6 +135,9 @@ void store_backlog(const struct store *store, size_t *ret_count, size_t *ret_byt
 
 /* Calls `fn` once everything handed over so far is committed, or after `timeout_ms` with flushed = false. */
 void store_flush(struct store *store, int64_t timeout_ms, void (*fn)(void *arg, bool flushed), void *arg);
+
+/* Leaves the flushes under way no more than `timeout_ms` from now. */
+void store_hurry_flush(struct store *store, int64_t timeout_ms);
 
 /* Records an event, later; dropped (and counted) when too many are held. `data` is a JSON object or NULL;
  * run_id, subject may be NULL; job_id 0 = none. */

@@ -220,3 +220,10 @@ void store_flush(struct store *store, int64_t timeout_ms, void (*fn)(void *arg, 
 	loop_timer_start(flush->timer, timeout_ms);
 	store_batch_send(store, true);
 }
+
+void store_hurry_flush(struct store *store, int64_t timeout_ms)
+{
+	list_foreach (node, &store->flushes) {
+		loop_timer_start_by(list_entry(node, struct flush, node)->timer, timeout_ms);
+	}
+}

@@ -159,7 +159,8 @@ static void layout_fill(struct layout *layout, const struct table_style *style, 
 			char *cell = table_cell(style, column->kind, value);
 
 			layout->cells[r * layout->ncolumns + c] = cell;
-			if (text_width(cell) > widest)
+			/* Of an optional column, a zero says as little as nothing. */
+			if (text_width(cell) > widest && !(column->optional && strcmp(cell, "0") == 0))
 				widest = text_width(cell);
 		}
 		if (widest == 0 && column->optional)

@@ -27,7 +27,7 @@ struct column {
 	const char *path;  /* "progress.total" */
 	enum column_kind kind;
 	bool shrinks;  /* may be cut when the terminal is narrow */
-	bool optional; /* left out when every cell is empty */
+	bool optional; /* left out when every cell is empty or 0 */
 };
 
 struct table_style {

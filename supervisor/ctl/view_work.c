@@ -79,6 +79,7 @@ static const struct column model_columns[] = {
 	{ .title = "PROBES", .path = "total", .kind = COLUMN_COUNT },
 	{ .title = "DONE", .path = "completed", .kind = COLUMN_COUNT },
 	{ .title = "FAILED", .path = "failed", .kind = COLUMN_COUNT },
+	{ .title = "CANCELLED", .path = "cancelled", .kind = COLUMN_COUNT, .optional = true },
 	{ .title = "TOKENS", .path = "tokenCount", .kind = COLUMN_COUNT },
 	{ .title = "MEDIAN", .path = "medianMs", .kind = COLUMN_MS },
 	{ .title = "COST", .path = "costUsd", .kind = COLUMN_USD, .optional = true },

@@ -44,6 +44,9 @@ struct db_options {
 	void *arg;
 };
 
+/* Whether libpq can read it. Why not is not told: libpq may quote the password there. */
+bool db_url_is_valid(const char *url);
+
 int db_new(struct loop *loop, const struct db_options *options, struct db **ret)
 	__attribute__((warn_unused_result));
 

@@ -38,6 +38,16 @@ int db_address_parse(const char *url, struct db_address *ret)
 	return 0;
 }
 
+bool db_url_is_valid(const char *url)
+{
+	struct db_address address;
+
+	if (db_address_parse(url, &address) < 0)
+		return false;
+	db_address_free(&address);
+	return true;
+}
+
 void db_target_free(struct db_target *target)
 {
 	mem_free(&target->host);

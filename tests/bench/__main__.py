@@ -10,12 +10,17 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bench import idle, inflight, probes, restart  # noqa: E402  (the path above must be set first)
+from bench import crashloop, idle, inflight, pools, probes, restart, storm  # noqa: E402  (the path above must be set first)
 
 FIGURES = {
     "probes_per_s": probes.measure,
     "inflight_pss_mb": inflight.measure,
     "restart_ready_ms": restart.measure,
+    "restart_ready_p95_ms": restart.measure_p95,
+    "workers_200_start_ms": pools.measure_start,
+    "spare_worker_pss_mb": pools.measure_spare,
+    "crashloop_cpu_percent": crashloop.measure,
+    "storm_status_p99_ms": storm.measure,
     "idle_cpu_percent": idle.measure,
 }
 

@@ -16,6 +16,15 @@ def pss_mb(pids):
     return total * 1024 / 1e6
 
 
+def own_cpu_seconds(pid):
+    """CPU time of the process alone, all its threads, in the scheduler's own account."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
 def cpu_seconds(root):
     """CPU time that the process and everything below it, past children included, has used.
 
@@ -25,9 +34,7 @@ def cpu_seconds(root):
     total = 0.0
     for pid in [root] + place.descendants(root):
         try:
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
-                    total += int(file.read().split()[0]) / 1e9
+            total += own_cpu_seconds(pid)
             fields, _ = stat_fields(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue

@@ -1,5 +1,6 @@
 """A private Postgres on a Unix socket, with nothing durable about it, for as many daemons as a test needs."""
 
+import contextlib
 import glob
 import os
 import signal
@@ -74,6 +75,12 @@ class Postgres:
         with open(os.path.join(self.folder, "log"), encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    def execute(self, statement, database="postgres"):
+        """Runs a statement as the superuser and returns what psql prints, unaligned."""
+        done = self._run("psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
     def database(self, template="template1"):
         """Creates a database of its own and returns its URL."""
         self._databases += 1
@@ -90,19 +97,23 @@ class Postgres:
         below = place.descendants(self.process.pid)
         status = place.end_process(self.process, signo, deadline)
         for pid in below:
-            if signo == signal.SIGKILL and place.process_is_alive(pid):
-                os.kill(pid, signal.SIGQUIT)
+            if signo == signal.SIGKILL:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGQUIT)
         place.wait_until(lambda: not any(map(place.process_is_alive, below)), deadline, "Postgres's children")
         return status
 
     def freeze(self):
         """SIGSTOP for the server and all of its backends; thaw() lets them go on."""
-        for pid in [self.process.pid] + place.descendants(self.process.pid):
-            os.kill(pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self):
-        for pid in place.descendants(self.process.pid) + [self.process.pid]:
-            os.kill(pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, signo):
+        for pid in [self.process.pid] + place.descendants(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signo)
 
     def remove(self):
         if self.process is not None and self.process.poll() is None:

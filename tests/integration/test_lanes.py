@@ -198,7 +198,8 @@ def test_used_up_quota_parks_the_lane_with_its_reason_until_it_is_resumed(procto
     assert shown["status"] == "RUNNING" and shown["progress"] == {
         "total": 8, "completed": 4, "failed": 0, "cancelled": 0}
     assert [wait["lane"] for wait in shown["waiting"]] == ["openai"]
-    assert proctor.wait_event("lane.parked", subject="openai")["level"] == "error"
+    event = proctor.wait_event("lane.parked", subject="openai")
+    assert event["level"] == "error" and event["data"]["reason"] == told["why"]
     asked = figures(simulator)["asked"]
     script(simulator)
     proctor.call("providers.resume", provider="openai")
@@ -223,6 +224,8 @@ def test_every_providers_way_to_say_quota_parks_its_lane_alone(proctor, simulato
 def test_an_operators_pause_stops_calls_and_resume_goes_on(proctor, simulator):
     told = proctor.call("providers.pause", provider="openai", reason="invoice unpaid")
     assert told["state"] == "parked" and told["why"] == "invoice unpaid"
+    event = proctor.wait_event("lane.paused", subject="openai", data={"reason": "invoice unpaid"})
+    assert event["level"] == "info"
     run = start(proctor, 3, ["gpt-4", "grok-2"])
     wait_progress(proctor, run, completed=3)
     assert figures(simulator)["asked"] == 0 and figures(simulator, "xai")["asked"] == 3

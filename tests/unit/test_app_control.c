@@ -355,7 +355,7 @@ static void test_a_call_outlives_its_client(void **state)
 	server.awaited = 1;
 	send_text("{\"id\":1,\"cmd\":\"version\"}\n");
 	run();
-	call_on_gone(server.calls[0], on_call_gone, NULL);
+	assert_int_equal(call_stream_begin(server.calls[0], on_call_gone, NULL), 0);
 	assert_true(call_is_wanted(server.calls[0]));
 	assert_int_equal(call_client_id(server.calls[0]), 1);
 	disconnect_client();
@@ -413,6 +413,60 @@ static void test_one_client_too_many_is_told_and_closed(void **state)
 		fd_close(&others[i]);
 }
 
+static void test_a_stream_begun_after_its_client_ended_is_refused(void **state)
+{
+	(void)state;
+	server.holding = true;
+	server.awaited = 1;
+	send_text("{\"id\":1,\"cmd\":\"events\"}\n");
+	assert_int_equal(shutdown(client.fd, SHUT_WR), 0);
+	run();
+	while (call_stream_begin(server.calls[0], on_call_gone, NULL) == 0)
+		turn();
+	assert_int_equal(server.gone, 1);
+	call_ok_raw(server.calls[--server.held], "null", 4);
+	expect_line("{\"id\":1,\"ok\":true,\"data\":null}");
+	expect_line("");
+}
+
+static void test_who_sends_no_more_has_not_gone(void **state)
+{
+	(void)state;
+	server.holding = true;
+	server.awaited = 1;
+	send_text("{\"id\":1,\"cmd\":\"health\"}\n");
+	run();
+	call_on_gone(server.calls[0], on_call_gone, NULL);
+	assert_int_equal(shutdown(client.fd, SHUT_WR), 0);
+	for (int i = 0; i < 5; i++)
+		turn();
+	assert_int_equal(server.gone, 0);
+	call_ok_raw(server.calls[--server.held], "2", 1);
+	expect_line("{\"id\":1,\"ok\":true,\"data\":2}");
+}
+
+/* Its queue is full, so nothing is read from it: the write that fails is all that tells of its end. */
+static void test_a_deaf_client_that_goes_is_forgotten(void **state)
+{
+	enum { ANSWER = 4 * 1024 * 1024 };
+	AUTO(mem_free_str) char *answer = mem_alloc(ANSWER + 1);
+
+	(void)state;
+	server.holding = true;
+	server.awaited = 1;
+	send_text("{\"id\":1,\"cmd\":\"version\"}\n");
+	run();
+	memset(answer, '1', ANSWER);
+	loop_fd_free(&client.watch);
+	call_ok_raw(server.calls[--server.held], answer, ANSWER);
+	turn();
+	assert_int_equal(control_clients(control), 1);
+	disconnect_client();
+	server.awaited_gone = 1;
+	run();
+	assert_int_equal(control_clients(control), 0);
+}
+
 static void test_a_stream_that_nobody_reads_costs_the_connection(void **state)
 {
 	enum { PIECE = 64 * 1024, PIECES_MAX = 200 };
@@ -424,7 +478,7 @@ static void test_a_stream_that_nobody_reads_costs_the_connection(void **state)
 	server.awaited = 1;
 	send_text("{\"id\":1,\"cmd\":\"events\"}\n");
 	run();
-	call_on_gone(server.calls[0], on_call_gone, NULL);
+	assert_int_equal(call_stream_begin(server.calls[0], on_call_gone, NULL), 0);
 	loop_fd_free(&client.watch);
 	memset(piece, '1', PIECE);
 	while (sent < PIECES_MAX && call_stream_raw(server.calls[0], piece, PIECE) == 0) {
@@ -496,6 +550,10 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_a_client_that_never_reads_is_not_read_from, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(test_a_stream_begun_after_its_client_ended_is_refused, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(test_who_sends_no_more_has_not_gone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_deaf_client_that_goes_is_forgotten, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

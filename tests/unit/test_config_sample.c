@@ -107,7 +107,7 @@ static void test_every_value_in_the_sample_is_the_default(void **state)
 	config_walk(c, count_lines, &lines);
 	/* What is told once for all providers is left to the first of them, and what root has not to others.
 	 */
-	assert_int_equal(lines.defaults, 4 * (CONFIG_PROVIDERS - 1) + 1);
+	assert_int_equal(lines.defaults, 3 * (CONFIG_PROVIDERS - 1) + 1);
 	assert_true(lines.given > 50);
 }
 

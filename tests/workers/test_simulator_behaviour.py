@@ -212,7 +212,7 @@ def test_ledger_proves_what_was_bought_and_when(sim):
     assert [(e["status"], e["bought"], e["error"]) for e in (one, two, three)] == [
         (200, True, None), (200, True, None), (402, False, "anthropic.billing_error")]
     assert sim.entries(since=two["n"]) == [three]
-    assert sim.entries(bought="True") == [one, two]
+    assert sim.entries(bought="true") == [one, two]
     assert "kind" not in json.dumps([one, two, three])
 
 

@@ -34,12 +34,12 @@ class Ledger:
             _write_all(self._fd, _dump(entry).encode("ascii") + b"\n")
 
     def query(self, since: int = 0, limit: int = 1000, **wanted: str) -> list[dict]:
-        """Up to `limit` entries with n > since, oldest first, whose fields equal `wanted`."""
+        """Up to `limit` entries with n > since, oldest first, whose fields equal `wanted`, as JSON spells them."""
         found: list[dict] = []
         for entry in self._from(since):
             if len(found) == limit:
                 break
-            if all(str(entry.get(key)) == value for key, value in wanted.items()):
+            if all(_spelled(entry.get(key)) == value for key, value in wanted.items()):
                 found.append(entry)
         return found
 
@@ -55,6 +55,10 @@ class Ledger:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _spelled(value: object) -> str:
+    return value if isinstance(value, str) else _dump(value)
 
 
 def _write_all(fd: int, line: bytes) -> None:
