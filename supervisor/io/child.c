@@ -19,6 +19,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/guard.h"
 #include "io/loop.h"
 
 enum { READY_FD = 3, EXEC_FAILED = 127 };
@@ -296,12 +297,35 @@ static struct child *enlist(struct loop *loop, pid_t pid, void (*on_exit)(void *
 	return child;
 }
 
+/* The environment with the guard's mark in it; the entries are borrowed. */
+static const char **mark_env(const char *const *env)
+{
+	const char *mark = guard_mark();
+	const char **marked;
+	size_t count = 0;
+
+	while (env[count])
+		count++;
+	marked = mem_array(count + 2, sizeof(*marked));
+	for (size_t i = 0; i < count; i++)
+		marked[i] = env[i];
+	marked[count] = mark;
+	return marked;
+}
+
+static void free_env(const char ***env)
+{
+	free((void *)(uintptr_t)*env);
+}
+
 int child_spawn(struct loop *loop, const struct child_spec *spec,
 		void (*on_exit)(void *arg, const struct child_exit *exit), void *arg, struct child **ret,
 		struct child_fds *ret_fds)
 {
 	struct pipes p = { { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 } };
 	AUTO(mem_free_str) char *program = NULL;
+	AUTO(free_env) const char **env = mark_env(spec->env);
+	struct child_spec marked = *spec;
 	struct child *child;
 	sigset_t all, old;
 	int r, pidfd;
@@ -318,9 +342,10 @@ int child_spawn(struct loop *loop, const struct child_spec *spec,
 	/* No handler of ours may run in the child before it has reset them. */
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &old);
+	marked.env = env;
 	pid = fork();
 	if (pid == 0)
-		become(spec, program, &p, parent);
+		become(&marked, program, &p, parent);
 	r = -errno;
 	(void)sigprocmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0) {
