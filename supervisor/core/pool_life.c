@@ -121,7 +121,9 @@ static void on_count_suspects(void *arg, const struct worker *worker, int *ret_s
 	list_foreach (at, &pool->workers) {
 		const struct worker *other = list_entry(at, struct worker, link);
 
-		if (other != worker && (other->state == W_SUSPECT || worker_is_late(other)))
+		/* One that was spared awaits no pong for now, but has not answered either. */
+		if (other != worker &&
+		    (other->state == W_SUSPECT || other->verdict != HANG_NONE || worker_is_late(other)))
 			(*ret_suspects)++;
 	}
 }

@@ -366,6 +366,8 @@ static void ask_dump(struct worker *worker)
 	own->dumped = true;
 	own->dump_mark = errtail_total(own->tail);
 	child_signal(own->child, SIGUSR1);
+	/* One that was stopped again would write it no sooner than TERM ends it. */
+	child_signal_group(own->child, SIGCONT);
 }
 
 static void act(struct worker *worker, unsigned actions)

@@ -157,6 +157,17 @@ class Life:
             write(STDERR, b"the helper thread is alive\n")
             time.sleep(0.05)
 
+    def step_spin(self):
+        while True:
+            pass
+
+    def step_vfork(self, name):
+        """Waits, in the kernel, for a child that does not come to its exec until somebody opens the FIFO to write."""
+        fifo = os.path.join(self.folder, name)
+        os.mkfifo(fifo)
+        self.note("vfork")
+        os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 9, fifo, os.O_RDONLY, 0)])
+
     def step_ignore_term(self):
         signal.signal(signal.SIGTERM, lambda number, frame: self.note("term"))
 
