@@ -190,6 +190,8 @@ static int make_store(struct daemon *daemon, const char *state_id, char **ret_er
 	r = store_new(daemon->loop, &options, &daemon->store);
 	if (r < 0)
 		*ret_error = mem_printf("[database] url: %s", strerror(-r));
+	else
+		store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);
 	return r;
 }
 

@@ -144,6 +144,13 @@ void store_hurry_flush(struct store *store, int64_t timeout_ms);
 void store_event(struct store *store, const char *level, const char *kind, const char *run_id, int64_t job_id,
 		 const char *subject, const char *data);
 
+/* Data of the newest event of that kind and subject that is above level info and still held here, as while
+ * the database is away; NULL when there is none. Valid until the next turn of the loop. */
+const char *store_held_event(const struct store *store, const char *kind, const char *subject);
+
+/* Events older than this are removed: hourly, and when this changes; 0 = never. */
+void store_keep_events(struct store *store, int64_t keep_ms);
+
 /* Starts (or goes on with) cancelling a run's queued jobs in chunks; on_wake/on_run_finished tell the rest.
  */
 void store_cancel_run(struct store *store, const char *run_id);

@@ -13,13 +13,16 @@
 
 enum {
 	HELD_MAX = 2000,
+	HELD_BYTES = 32 * 1024 * 1024, /* a crash record has up to 128 KiB */
 	BATCH_MAX = 100,
+	BATCH_BYTES = 1024 * 1024,
 	GATHER_MS = 200,
 };
 
 struct event {
 	struct list node;
 	int64_t job_id;
+	size_t bytes; /* of data */
 	char *level, *kind, *run_id, *subject, *data;
 };
 
@@ -74,6 +77,7 @@ static void put_back(struct sending *sending)
 		list_remove(last);
 		list_push_front(&sending->store->events, last);
 		sending->store->event_count++;
+		sending->store->event_bytes += list_entry(last, struct event, node)->bytes;
 	}
 }
 
@@ -125,17 +129,22 @@ static struct db_params *params_of(const struct sending *sending)
 void store_events_send(struct store *store)
 {
 	struct sending *sending;
+	size_t bytes = 0;
 
 	if (store->events_sending || list_is_empty(&store->events) || !store_is_booted(store))
 		return;
 	sending = mem_alloc(sizeof(*sending));
 	sending->store = store;
 	list_init(&sending->events);
-	while (sending->count < BATCH_MAX && !list_is_empty(&store->events)) {
-		list_push_back(&sending->events, list_pop_front(&store->events));
+	while (sending->count < BATCH_MAX && bytes < BATCH_BYTES && !list_is_empty(&store->events)) {
+		struct list *first = list_pop_front(&store->events);
+
+		list_push_back(&sending->events, first);
+		bytes += list_entry(first, struct event, node)->bytes;
 		sending->count++;
 		store->event_count--;
 	}
+	store->event_bytes -= bytes;
 	store->events_sending = db_query(store->control, "SELECT record_events($1, $2, $3, $4, $5, $6, $7)",
 					 params_of(sending), on_recorded, sending) == 0;
 	if (!store->events_sending) {
@@ -149,7 +158,7 @@ void store_event(struct store *store, const char *level, const char *kind, const
 {
 	struct event *event;
 
-	if (store->event_count >= HELD_MAX) {
+	if (store->event_count >= HELD_MAX || store->event_bytes >= HELD_BYTES) {
 		if (store->events_dropped++ % HELD_MAX == 0)
 			log_warning("store.events_dropped", "held=%zu dropped=%zu", store->event_count,
 				    store->events_dropped);
@@ -162,7 +171,21 @@ void store_event(struct store *store, const char *level, const char *kind, const
 	event->job_id = job_id;
 	event->subject = mem_strdup(subject);
 	event->data = mem_strdup(data);
+	event->bytes = data ? strlen(data) : 0;
 	list_push_back(&store->events, &event->node);
 	store->event_count++;
+	store->event_bytes += event->bytes;
 	loop_timer_start_by(store->events_timer, GATHER_MS);
+}
+
+const char *store_held_event(const struct store *store, const char *kind, const char *subject)
+{
+	for (struct list *node = store->events.prev; node != &store->events; node = node->prev) {
+		const struct event *event = list_entry(node, struct event, node);
+
+		if (strcmp(event->kind, kind) == 0 && event->subject &&
+		    strcmp(event->subject, subject) == 0 && strcmp(event->level, "info") != 0)
+			return event->data;
+	}
+	return NULL;
 }

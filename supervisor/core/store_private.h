@@ -55,15 +55,18 @@ struct store {
 	unsigned refusals;     /* of that sort in a row */
 
 	/* store_upkeep.c */
-	struct loop_timer *pairs_timer, *promote_timer, *beat_timer;
-	bool pairs_asked, pairs_again, promoting, beating;
+	struct loop_timer *pairs_timer, *promote_timer, *beat_timer, *prune_timer;
+	bool pairs_asked, pairs_again, promoting, beating, pruning;
 	size_t active_pairs;
 	unsigned good_beats; /* in a row */
 	struct list cancels;
+	int64_t keep_events_ms; /* 0 = for ever */
+	int64_t prune_due_ms;
+	int64_t pruned; /* in the row of statements under way */
 
 	/* store_events.c */
 	struct list events;
-	size_t event_count, events_dropped;
+	size_t event_count, event_bytes, events_dropped; /* held, but for those under way */
 	struct loop_timer *events_timer;
 	bool events_sending;
 };

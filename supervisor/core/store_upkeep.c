@@ -1,6 +1,6 @@
 /* What the store does again and again while it is ready: reads the active pairs, promotes delayed jobs when
- * they are due, cancels in chunks, beats. Each sort has at most one query under way; when nothing is active,
- * the busiest of them runs every 5 s. */
+ * they are due, cancels in chunks, removes old events, beats. Each sort has at most one query under way; when
+ * nothing is active, the busiest of them runs every 5 s. */
 
 #include "core/store_private.h"
 
@@ -23,6 +23,10 @@ enum {
 	LEASE_MS = 15000,     /* a node that has not beaten for so long is dead */
 	RECONCILE_BEATS = 12, /* how often leases are compared with what we know */
 	CANCEL_ROWS = 2000,
+	PRUNE_ROWS = 1000,	    /* a statement: short enough to be in nobody's way */
+	PRUNE_PAUSE_MS = 200,	    /* between two statements of a row */
+	PRUNE_FIRST_MS = 5 * 60000, /* a start has better things to do */
+	PRUNE_EVERY_MS = 60 * 60000,
 };
 
 /* A run whose queued jobs are being cancelled. */
@@ -35,6 +39,7 @@ struct cancel {
 static void ask_pairs(void *arg);
 static void promote(void *arg);
 static void beat(void *arg);
+static void prune(void *arg);
 
 void store_upkeep_new(struct store *store)
 {
@@ -42,6 +47,8 @@ void store_upkeep_new(struct store *store)
 	loop_timer_new(store->loop, ask_pairs, store, &store->pairs_timer);
 	loop_timer_new(store->loop, promote, store, &store->promote_timer);
 	loop_timer_new(store->loop, beat, store, &store->beat_timer);
+	loop_timer_new(store->loop, prune, store, &store->prune_timer);
+	store->prune_due_ms = loop_now_ms(store->loop) + PRUNE_FIRST_MS;
 }
 
 static void cancel_free(struct cancel *cancel)
@@ -56,8 +63,17 @@ void store_upkeep_free(struct store *store)
 	loop_timer_free(&store->pairs_timer);
 	loop_timer_free(&store->promote_timer);
 	loop_timer_free(&store->beat_timer);
+	loop_timer_free(&store->prune_timer);
 	while (!list_is_empty(&store->cancels))
 		cancel_free(list_entry(store->cancels.next, struct cancel, node));
+}
+
+/* The due time outlives losses of the connection: else one that is lost often would never prune. */
+static void wait_to_prune(struct store *store)
+{
+	int64_t left_ms = store->prune_due_ms - loop_now_ms(store->loop);
+
+	loop_timer_start(store->prune_timer, left_ms > 0 ? left_ms : 0);
 }
 
 void store_upkeep_begin(struct store *store)
@@ -65,6 +81,7 @@ void store_upkeep_begin(struct store *store)
 	loop_timer_start(store->pairs_timer, 0);
 	loop_timer_start(store->promote_timer, 0);
 	loop_timer_start(store->beat_timer, 0);
+	wait_to_prune(store);
 	store_events_send(store);
 }
 
@@ -73,6 +90,7 @@ void store_upkeep_stop(struct store *store)
 	loop_timer_stop(store->pairs_timer);
 	loop_timer_stop(store->promote_timer);
 	loop_timer_stop(store->beat_timer);
+	loop_timer_stop(store->prune_timer);
 	store->good_beats = 0;
 }
 
@@ -259,6 +277,55 @@ void store_cancel_run(struct store *store, const char *run_id)
 	cancel->run_id = mem_strdup(run_id);
 	list_push_back(&store->cancels, &cancel->node);
 	cancel_next(cancel);
+}
+
+/* Old events. Any node may remove them, at any time: the statement passes over what another is removing. */
+
+static void on_pruned(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+	int64_t removed = 0;
+
+	store->pruning = false;
+	if (answered(store, reply, "prune"))
+		removed = db_int(reply->rows, 0, 0);
+	store->pruned += removed;
+	if (removed < PRUNE_ROWS && store->pruned > 0) {
+		log_info("store.pruned", "events=%lld", (long long)store->pruned);
+		store->pruned = 0;
+	}
+	/* A failure waits for the next hour too. */
+	store->prune_due_ms = loop_now_ms(store->loop) +
+			      (removed == PRUNE_ROWS ? PRUNE_PAUSE_MS : PRUNE_EVERY_MS);
+	if (store->ready && !store->closing)
+		wait_to_prune(store);
+}
+
+static void prune(void *arg)
+{
+	struct store *store = arg;
+	struct db_params *params;
+
+	if (store->pruning || store->keep_events_ms == 0)
+		return;
+	params = db_params_new();
+	db_param_int(params, store->keep_events_ms);
+	db_param_int(params, PRUNE_ROWS);
+	store->pruning = db_query(store->control, "SELECT prune_events($1, $2)", params, on_pruned, store) ==
+			 0;
+	if (!store->pruning)
+		loop_timer_start(store->prune_timer, PRUNE_PAUSE_MS);
+}
+
+void store_keep_events(struct store *store, int64_t keep_ms)
+{
+	bool changed = store->keep_events_ms != keep_ms;
+
+	store->keep_events_ms = keep_ms;
+	if (!changed || !store->ready)
+		return;
+	store->prune_due_ms = loop_now_ms(store->loop);
+	wait_to_prune(store);
 }
 
 /* The heartbeat, and what only a node with a steady one may do. */
