@@ -1,4 +1,4 @@
-#include "core/pool_private.h"
+#include "core/pool.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "core/forkserver.h"
+#include "core/pool_private.h"
 #include "io/loop.h"
 #include "policy/intensity.h"
 
@@ -15,18 +16,11 @@ enum {
 	FORKSERVER_MS = 5000, /* how long the first start waits for the prepared parent */
 };
 
-/* A burst that takes half of the pool is one accident, not as many crash loops. */
-int pool_effective_intensity(const struct pool *pool)
-{
-	int half = pool->size / 2;
-
-	return pool->group->intensity > half ? pool->group->intensity : half;
-}
-
 static int make_window(struct pool *pool)
 {
 	struct intensity *fresh;
-	int r = intensity_new(pool_effective_intensity(pool), pool->group->period_ms, &fresh);
+	int r = intensity_new(intensity_of_pool(pool->group->intensity, pool->size), pool->group->period_ms,
+			      &fresh);
 
 	if (r < 0)
 		return r;
@@ -316,7 +310,7 @@ int pool_restarts_in_window(struct pool *pool)
 
 int pool_intensity(const struct pool *pool)
 {
-	return pool_effective_intensity(pool);
+	return intensity_of_pool(pool->group->intensity, pool->size);
 }
 
 int64_t pool_period_ms(const struct pool *pool)

@@ -31,7 +31,7 @@ static void escalate(struct pool *pool, const struct worker *worker)
 	if (pool->degraded)
 		return;
 	pool->degraded = mem_printf("%d restarts without proven work within %lld s; newest: %s",
-				    pool_effective_intensity(pool) + 1,
+				    intensity_of_pool(pool->group->intensity, pool->size) + 1,
 				    (long long)(pool->group->period_ms / 1000),
 				    worker->last_death ? worker->last_death : "unknown");
 	log_error("pool.degraded", "pool=%s reason=\"%s\" next=\"one canary every %d s\"", pool->config->name,

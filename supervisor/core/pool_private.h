@@ -31,7 +31,6 @@ struct pool {
 };
 
 /* pool.c */
-int pool_effective_intensity(const struct pool *pool);
 void pool_tell_if_stopped(struct pool *pool);
 int pool_highest_number(const struct pool *pool);
 
