@@ -31,6 +31,7 @@ enum {
 	CALL_SLACK_MS = 10000, /* the worker ends a call by itself; so much later it counts as hung */
 	QUEUED_BYTES = 96 * 1024 * 1024, /* to one worker: a conversation of the largest size and some more */
 	DRAIN_BYTES = 128 * 1024 * 1024, /* read from a dead worker's pipe */
+	PONG_BYTES = 1024 * 1024,	 /* read before the verdict that a pong is missing */
 	TAIL_BYTES = 4000,		 /* of stderr, in the record of a death */
 };
 
@@ -396,9 +397,11 @@ static void tick_health(void *arg)
 	const struct health_params params = health_params_of(worker);
 	int64_t next_ms;
 
+	if (health_is_overdue(&own->health, loop_now_ms(own->loop)) && own->conn)
+		lineconn_drain(own->conn, PONG_BYTES);
 	if (worker->state != W_READY && worker->state != W_SUSPECT)
 		return;
-	switch (health_tick(&own->health, &params, loop_now_ms(own->loop), loop_lag_ms(own->loop),
+	switch (health_tick(&own->health, &params, loop_now_ms(own->loop), loop_late_ms(own->loop),
 			    &next_ms)) {
 	case HEALTH_PING:
 		msg_put_ping(&own->scratch, health_seq(&own->health));

@@ -24,6 +24,7 @@ struct loop {
 	size_t deferred_len, deferred_room;
 	int64_t lag_ms, lag_before_ms; /* the worst of this window and of the one before */
 	int64_t lag_window_ms;	       /* when this window began */
+	int64_t late_ms;	       /* of the last timer */
 };
 
 struct loop_timer {
@@ -144,6 +145,11 @@ int64_t loop_lag_ms(const struct loop *loop)
 	return loop->lag_ms > loop->lag_before_ms ? loop->lag_ms : loop->lag_before_ms;
 }
 
+int64_t loop_late_ms(const struct loop *loop)
+{
+	return loop->late_ms;
+}
+
 static void note_lag(struct loop *loop, int64_t late_ms)
 {
 	if (loop->now_ms - loop->lag_window_ms > LAG_WINDOW_MS) {
@@ -162,7 +168,8 @@ static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
 
 	(void)ev;
 	(void)revents;
-	note_lag(timer->loop, timer->loop->now_ms - timer->due_ms);
+	timer->loop->late_ms = timer->loop->now_ms - timer->due_ms;
+	note_lag(timer->loop, timer->loop->late_ms);
 	timer->fire(timer->arg);
 }
 
