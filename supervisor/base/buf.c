@@ -91,7 +91,7 @@ int buf_add(struct buf *b, const void *bytes, size_t len)
 	return 0;
 }
 
-static int add_format(struct buf *b, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static int add_format(struct buf *b, const char *format, va_list args)
 {
 	va_list again;
 	char *at = buf_reserve(b, 128);

@@ -101,6 +101,8 @@ void worker_tick_health(void *arg)
 	const struct health_params params = worker_health_params(worker);
 	int64_t next_ms;
 
+	if (health_is_overdue(&own->health, loop_now_ms(own->loop)) && own->conn)
+		lineconn_drain(own->conn, UNREAD_BYTES);
 	if (worker->state != W_READY && worker->state != W_SUSPECT)
 		return;
 	switch (health_tick(&own->health, &params, loop_now_ms(own->loop), loop_late_ms(own->loop),

@@ -20,11 +20,11 @@ struct loop {
 	ev_check check;	    /* start of turn: takes the time */
 	ev_idle idle;	    /* keeps the loop from sleeping while something is deferred */
 	int64_t now_ms;
-	int64_t late_ms; /* of the timer that fires */
 	struct deferred *deferred;
 	size_t deferred_len, deferred_room;
 	int64_t lag_ms, lag_before_ms; /* the worst of this window and of the one before */
 	int64_t lag_window_ms;	       /* when this window began */
+	int64_t late_ms;	       /* of the last timer */
 };
 
 struct loop_timer {
@@ -165,15 +165,12 @@ static void note_lag(struct loop *loop, int64_t late_ms)
 static void on_timer(struct ev_loop *ev, ev_timer *watcher, int revents)
 {
 	struct loop_timer *timer = watcher->data;
-	struct loop *loop = timer->loop;
-	int64_t late_ms = loop->now_ms - timer->due_ms;
 
 	(void)ev;
 	(void)revents;
-	note_lag(loop, late_ms);
-	loop->late_ms = late_ms > 0 ? late_ms : 0;
+	timer->loop->late_ms = timer->loop->now_ms - timer->due_ms;
+	note_lag(timer->loop, timer->loop->late_ms);
 	timer->fire(timer->arg);
-	loop->late_ms = 0;
 }
 
 void loop_timer_new(struct loop *loop, void (*fire)(void *arg), void *arg, struct loop_timer **ret)
@@ -223,7 +220,7 @@ void loop_timer_stop(struct loop_timer *timer)
 
 bool loop_timer_armed(const struct loop_timer *timer)
 {
-	return ev_is_active(&timer->ev);
+	return timer->ev.active != 0; /* ev_is_active() would cast const away */
 }
 
 static int ev_events(unsigned events)

@@ -30,7 +30,7 @@ int64_t loop_now_ms(const struct loop *loop);
 /* How late the last turns were, in ms: the longest delay of a timer within the last 10 s. */
 int64_t loop_lag_ms(const struct loop *loop);
 
-/* How late the timer is that fires now; 0 outside of one. */
+/* How late the timer is whose callback runs, in ms. */
 int64_t loop_late_ms(const struct loop *loop);
 
 /* One-shot timer; starts stopped. */

@@ -29,18 +29,22 @@ static enum health_do ping(struct health *h, const struct health_params *params,
 	h->seq++;
 	h->deadline_ms = now_ms + params->timeout_ms;
 	h->next_ms = now_ms + params->interval_ms;
+	h->extended = false;
 	return HEALTH_PING;
 }
 
 enum health_do health_tick(struct health *h, const struct health_params *params, int64_t now_ms,
-			   int64_t loop_lag_ms, int64_t *ret_next_ms)
+			   int64_t late_ms, int64_t *ret_next_ms)
 {
 	enum health_do act = HEALTH_NOTHING;
 
-	if (h->deadline_ms) {
-		h->deadline_ms += loop_lag_ms > 0 ? loop_lag_ms : 0;
-		if (now_ms >= h->deadline_ms)
+	if (health_is_overdue(h, now_ms)) {
+		if (late_ms > 0 && !h->extended) {
+			h->extended = true;
+			h->deadline_ms = now_ms + late_ms;
+		} else {
 			act = miss(h, params);
+		}
 	}
 	if (act == HEALTH_NOTHING && !h->deadline_ms && now_ms >= h->next_ms)
 		act = ping(h, params, now_ms);
@@ -59,6 +63,11 @@ bool health_pong(struct health *h, uint64_t seq, int64_t now_ms)
 	if (seq == h->seq)
 		h->deadline_ms = 0;
 	return true;
+}
+
+bool health_is_overdue(const struct health *h, int64_t now_ms)
+{
+	return h->deadline_ms && now_ms >= h->deadline_ms;
 }
 
 uint64_t health_seq(const struct health *h)

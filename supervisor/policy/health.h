@@ -20,7 +20,8 @@ struct health {
 	int64_t next_ms;     /* when the next ping is due */
 	int64_t deadline_ms; /* of the pong that is awaited; 0 = none is */
 	int misses;
-	bool suspect; /* told once; cleared by the pong */
+	bool extended; /* the deadline, for our own lateness */
+	bool suspect;  /* told once; cleared by the pong */
 };
 
 enum health_do { HEALTH_NOTHING, HEALTH_PING, HEALTH_SUSPECT };
@@ -32,14 +33,17 @@ void health_init(struct health *h, const struct health_params *params, int64_t n
 void health_forgive(struct health *h, const struct health_params *params, int64_t now_ms);
 
 /* What to do now. HEALTH_PING: send health_seq(). HEALTH_SUSPECT is told once per row of misses.
- * loop_lag_ms: by how much our own loop was late in this turn; it is added to the awaited deadline, because a
- * pong may lie unread. *ret_next_ms: when to tick again at the latest. */
+ * late_ms: by how much this very tick is late. A machine that keeps us waiting keeps the worker waiting, so
+ * an awaited pong gets as long again, once. *ret_next_ms: when to tick again at the latest. */
 enum health_do health_tick(struct health *h, const struct health_params *params, int64_t now_ms,
-			   int64_t loop_lag_ms, int64_t *ret_next_ms);
+			   int64_t late_ms, int64_t *ret_next_ms);
 
 /* A pong; false (and nothing changed) unless it answers a ping not answered yet. A late pong clears the
  * misses too: the worker lives. */
 bool health_pong(struct health *h, uint64_t seq, int64_t now_ms);
+
+/* The next tick may find a miss: look first whether the pong lies unread. */
+bool health_is_overdue(const struct health *h, int64_t now_ms);
 
 uint64_t health_seq(const struct health *h);
 

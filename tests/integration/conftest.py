@@ -55,16 +55,46 @@ def postgres():
         yield server
 
 
+class Databases:
+    """Migrated databases, used again after they were emptied: both spare most of the time that a new one takes."""
+
+    def __init__(self, server):
+        self._server = server
+        self._free = []
+        self._template = None
+
+    def _migrate(self):
+        url = self._server.database()
+        with Daemon(ini={"database": {"url": url}}) as daemon:
+            wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the migrations")
+            daemon.stop()
+        self._empty(url)
+        return urlsplit(url).path.lstrip("/")
+
+    @staticmethod
+    def _empty(url):
+        with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+            # Of a daemon that was killed a moment ago.
+            cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                           "WHERE datname = current_database() AND pid <> pg_backend_pid()")
+            cursor.execute("SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables "
+                           "WHERE schemaname = 'public' AND tablename <> 'schema_migrations'")
+            cursor.execute(f"TRUNCATE {cursor.fetchone()[0]} RESTART IDENTITY")
+
+    def take(self):
+        """URL of an empty one."""
+        if self._template is None:
+            self._template = self._migrate()
+        return self._free.pop() if self._free else self._server.database(self._template)
+
+    def give_back(self, url):
+        self._empty(url)
+        self._free.append(url)
+
+
 @pytest.fixture(scope="session")
-def migrated(postgres):
-    """Name of a database that a daemon has worked on already: a copy of it spares the migrations."""
-    url = postgres.database()
-    with Daemon(ini={"database": {"url": url}}) as daemon:
-        wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the migrations")
-        daemon.stop()
-    with contextlib.closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("TRUNCATE events")
-    return urlsplit(url).path.lstrip("/")
+def databases(postgres):
+    return Databases(postgres)
 
 
 @pytest.fixture(scope="session")
@@ -82,12 +112,15 @@ def simulator(one_simulator):
 
 
 @contextlib.contextmanager
-def _daemons(node, postgres, migrated):
+def _daemons(node, databases):
     made = node.stash.setdefault(_shown, [])
+    taken = []
 
     def make(ini=None, start=True, **options):
         ini = dict(ini or {})
-        ini.setdefault("database", {"url": postgres.database(migrated)})
+        if "database" not in ini:
+            taken.append(databases.take())
+            ini["database"] = {"url": taken[-1]}
         daemon = Daemon(ini=ini, **options)
         made.append(daemon)
         return daemon.start() if start else daemon
@@ -97,22 +130,24 @@ def _daemons(node, postgres, migrated):
         if daemon.process is not None:
             daemon.process.kill()  # how it stops is the matter of other tests
         daemon.remove()
+    for url in taken:
+        databases.give_back(url)
 
 
 @pytest.fixture
-def make_daemon(request, postgres, migrated):
+def make_daemon(request, databases):
     """make_daemon(ini, start=True, **Daemon's) gives a daemon on a database of its own; it is ended behind the test.
 
     `ini` may name another [database] url, such as embedded.
     """
-    with _daemons(request.node, postgres, migrated) as make:
+    with _daemons(request.node, databases) as make:
         yield make
 
 
 @pytest.fixture(scope="module")
-def make_module_daemon(request, postgres, migrated):
+def make_module_daemon(request, databases):
     """The same, for daemons that all tests of a module share."""
-    with _daemons(request.node, postgres, migrated) as make:
+    with _daemons(request.node, databases) as make:
         yield make
 
 

@@ -140,6 +140,18 @@ def test_a_strange_prompt_reaches_the_provider_as_it_is(proctor, simulator):
     assert answers(proctor, run)[0]["probePrompt"] == prompt
 
 
+@pytest.mark.parametrize("model", ["gpt-4 ü你", "gemini-a/b c?d#e%20", "gemini-../../secret", "claude-" + "x" * 300,
+                                   "mistral-\"quoted\"", "openai:", "deepseek-\r\nX-Header: 1"])
+def test_a_strange_model_id_harms_nobody(proctor, simulator, model):
+    worker, = proctor.worker_pids()
+    run = start(proctor, 1, [model, "gpt-4"])
+    shown = wait_end(proctor, run)
+    models = {found["modelId"]: found for found in shown["models"]}
+    assert models["gpt-4"]["completed"] == 1 and models[model]["completed"] + models[model]["failed"] == 1
+    assert all(entry["model"] in (model, "gpt-4") for entry in ledger(simulator) if entry["status"] == 200)
+    assert proctor.worker_pids() == [worker]
+
+
 def test_a_megabyte_of_prompt_passes(proctor):
     run = start(proctor, ["Read this: " + "many words " * 100_000])
     assert wait_end(proctor, run)["status"] == "COMPLETED"

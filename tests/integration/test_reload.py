@@ -108,7 +108,7 @@ def test_a_changed_key_rolls_the_workers_without_losing_or_repeating_a_call(make
                          keys={"OPENAI_API_KEY": "key-one"}).wait_ready()
     before = set(daemon.worker_pids())
     run = start_run(daemon, [f"question {number}" for number in range(80)])
-    assert simulator.get("/_sim/wait", ledger=30, timeout=15)["met"]
+    assert simulator.get("/_sim/wait", asked=30, timeout=15)["met"]
     daemon.write_keys({"OPENAI_API_KEY": "key-two"})
     answer = daemon.call("reload")
     assert answer["workersRestarted"] is True

@@ -80,6 +80,13 @@ def test_a_bad_argument_of_run_start_is_refused_by_name_and_starts_nothing(proct
     assert proctor.call("run.list", limit=1000)["items"] == before
 
 
+def test_a_run_of_more_probes_than_anybody_means_is_refused_with_the_number(proctor):
+    definition = define(proctor, 500, name="many")
+    models = [f"gpt-4-{number}" for number in range(11)]
+    told = refusal(proctor, definition=definition, models=models, samples=1000)
+    assert told.code == "BAD_ARGUMENT" and "5500000" in told.message
+
+
 def test_proctorctl_refuses_a_sample_of_nothing_with_its_own_status(proctor):
     define(proctor, 2)
     done = proctor.proctorctl("run", "start", "cases", "--models", "gpt-4", "--sample-percentage", 0)

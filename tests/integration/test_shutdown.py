@@ -153,17 +153,15 @@ def test_kill_9_leaves_no_process_behind(make_daemon, make_fake):
 
 
 def test_after_kill_9_the_next_start_takes_over_and_finishes_the_run(make_daemon, simulator, start_run):
-    simulator.post("/_sim/config", {"latency": {"*": "0.05"}})
+    simulator.post("/_sim/script", {"rules": [{"do": "hang", "match": {"turn": 2}, "times": 20}]})
     daemon = make_daemon({**simulator.ini("openai", requests_per_minute=0), "pool:probe": {"size": 2},
                           "database": {"url": "embedded"}}, keys={"OPENAI_API_KEY": "k"}).wait_ready()
     run = start_run(daemon, [f"question {number}" for number in range(60)])
-    assert simulator.get("/_sim/wait", ledger=40, timeout=15)["met"]
-    held = daemon.call("status")["probes"]["held"]
-    assert held > 0
+    assert simulator.get("/_sim/wait", asked=80, timeout=15)["met"]
     daemon.kill()
     daemon.start()
     line = daemon.wait_log(r"store\.registered node=\d+ taken_back=[1-9]", 30)
-    assert int(line.rpartition("=")[2]) >= 1
+    assert int(line.rpartition("=")[2]) >= 20
     assert daemon.wait_run(run)["progress"] == {"total": 60, "completed": 60, "failed": 0, "cancelled": 0}
     assert daemon.rows("SELECT count(*), count(DISTINCT (scenario_id, model_id, sample_index)) FROM transcripts "
                        "WHERE run_id = %s", run) == [(60, 60)]

@@ -82,7 +82,7 @@ def test_a_killed_worker_loses_no_probe_and_no_answer_that_came_is_bought_again(
     run = start_run(daemon, [f"question {number}" for number in range(60)])
     killed = set()
     for least in (30, 70, 110):
-        assert simulator.get("/_sim/wait", ledger=least, timeout=15)["met"]
+        assert simulator.get("/_sim/wait", asked=least, timeout=15)["met"]
         pid = place.wait_until(lambda: next((worker["pid"] for worker in daemon.workers() if worker["held"]), None), 10,
                                "a worker with something to lose")
         os.kill(pid, signal.SIGKILL)

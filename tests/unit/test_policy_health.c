@@ -95,11 +95,17 @@ static void test_a_pong_that_answers_nothing_is_refused(void **state)
 	    PONG(20001, 1, false), TICK(25000, HEALTH_NOTHING, 30000));
 }
 
-static void test_our_own_lag_moves_the_deadline(void **state)
+static void test_a_late_tick_gives_the_pong_as_long_again_once(void **state)
 {
 	(void)state;
-	RUN("lag", TICK(10000, HEALTH_PING, 15000), LATE(18000, 3500, HEALTH_NOTHING, 18500),
-	    TICK(18499, HEALTH_NOTHING, 18500), LATE(18500, -5, HEALTH_NOTHING, 20000));
+	RUN("late once", TICK(10000, HEALTH_PING, 15000), LATE(18000, 3000, HEALTH_NOTHING, 21000),
+	    TICK(20999, HEALTH_NOTHING, 21000), LATE(21004, 4, HEALTH_PING, 26004));
+	RUN("late before the deadline", LATE(12000, 2000, HEALTH_PING, 17000),
+	    TICK(17000, HEALTH_NOTHING, 22000));
+	RUN("each ping anew", TICK(10000, HEALTH_PING, 15000), LATE(15001, 1, HEALTH_NOTHING, 15002),
+	    LATE(15003, 1, HEALTH_NOTHING, 20000), LATE(20001, 1, HEALTH_PING, 25001),
+	    LATE(25002, 1, HEALTH_NOTHING, 25003), LATE(25004, 1, HEALTH_SUSPECT, 30001));
+	RUN("never early", TICK(10000, HEALTH_PING, 15000), LATE(15000, -5, HEALTH_NOTHING, 20000));
 }
 
 static void test_forgiving_keeps_the_numbers_of_pings(void **state)
@@ -159,7 +165,7 @@ int main(void)
 		cmocka_unit_test(test_a_suspect_is_told_once),
 		cmocka_unit_test(test_a_pong_clears_the_misses),
 		cmocka_unit_test(test_a_pong_that_answers_nothing_is_refused),
-		cmocka_unit_test(test_our_own_lag_moves_the_deadline),
+		cmocka_unit_test(test_a_late_tick_gives_the_pong_as_long_again_once),
 		cmocka_unit_test(test_forgiving_keeps_the_numbers_of_pings),
 		cmocka_unit_test(test_pongs_are_remembered),
 		cmocka_unit_test(test_kills_are_held_when_most_of_a_pool_is_suspect),
