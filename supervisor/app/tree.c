@@ -15,6 +15,7 @@
 #include "core/pool.h"
 #include "core/service.h"
 #include "core/suptree.h"
+#include "io/loop.h"
 
 /* What the configuration names: a group, a pool or a service, with its node. */
 struct branch {
@@ -22,6 +23,7 @@ struct branch {
 	struct daemon *daemon;
 	enum config_child_kind kind;
 	struct suptree_node *node;
+	bool gone;		 /* its node is no more; its pool may be routed to until it has a successor */
 	struct pool *pool;	 /* of a pool */
 	struct service *service; /* of a service */
 };
@@ -36,7 +38,7 @@ static struct branch *find_branch(const struct tree *tree, const char *name)
 	list_foreach (at, &tree->branches) {
 		struct branch *branch = list_entry(at, struct branch, link);
 
-		if (strcmp(suptree_name(branch->node), name) == 0)
+		if (!branch->gone && strcmp(suptree_name(branch->node), name) == 0)
 			return branch;
 	}
 	return NULL;
@@ -251,6 +253,32 @@ static int add_branch(struct daemon *daemon, const struct config_child *child)
 	return r;
 }
 
+/* Adds what stands in the group, at any depth, and is not in the tree: in the file's order, wherever the
+ * groups' own sections stand in it. What is about to go keeps its name, and all below it, until it is gone.
+ */
+static int add_missing(struct daemon *daemon, const char *group)
+{
+	const struct config *config = daemon->config;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < config->nchildren; i++) {
+		const struct config_child *child = &config->children[i];
+		const char *name = config_child_name(config, child);
+		const struct branch *branch;
+
+		if (strcmp(config_child_group(config, child), group) != 0)
+			continue;
+		branch = find_branch(daemon->tree, name);
+		if (branch && suptree_is_removed(branch->node))
+			continue;
+		if (!branch)
+			r = add_branch(daemon, child);
+		if (r == 0 && child->kind == CHILD_GROUP)
+			r = add_missing(daemon, name);
+	}
+	return r;
+}
+
 int tree_build(struct daemon *daemon, const char *state_id, char **ret_error)
 {
 	const struct suptree_group root = group_of(config_root(daemon->config));
@@ -270,8 +298,7 @@ int tree_build(struct daemon *daemon, const char *state_id, char **ret_error)
 	if (r < 0)
 		return r;
 	storage_plant(daemon, suptree_root(daemon->tree->nodes));
-	for (size_t i = 0; r == 0 && i < daemon->config->nchildren; i++)
-		r = add_branch(daemon, &daemon->config->children[i]);
+	r = add_missing(daemon, root.name);
 	if (r < 0)
 		*ret_error = mem_strdup("a group's intensity or period is out of range");
 	return r;
@@ -293,9 +320,12 @@ void tree_route(struct daemon *daemon)
 {
 	for (size_t i = 0; config_provider_names[i]; i++) {
 		const struct config_pool *pool = config_pool_of(daemon->config, config_provider_names[i]);
+		const struct branch *branch = find_branch(daemon->tree, pool->name);
 
-		dispatch_route(daemon->dispatch, config_provider_names[i],
-			       find_branch(daemon->tree, pool->name)->pool);
+		/* While it waits for a place in the tree, its predecessor keeps the lane, and takes nothing.
+		 */
+		if (branch)
+			dispatch_route(daemon->dispatch, config_provider_names[i], branch->pool);
 	}
 }
 
@@ -333,41 +363,78 @@ static const struct config_child *find_child(const struct config *config, const 
 	return NULL;
 }
 
-/* A branch that went is down. If its name is wanted again (as another kind, or in another group), this is the
- * time. */
-static void on_gone(void *arg)
+/* What is new, or went to make room for what is now of that name. */
+static void take_up(struct daemon *daemon)
 {
-	struct branch *branch = arg;
-	struct daemon *daemon = branch->daemon;
-	AUTO(mem_free_str) char *name = mem_strdup(suptree_name(branch->node));
-	const struct config_child *child = find_child(daemon->config, name);
-
-	log_info("tree.removed", "node=%s", name);
-	free_branch(branch);
-	if (!child || daemon->phase == DAEMON_STOPPING)
-		return;
-	if (add_branch(daemon, child) < 0)
-		log_error("tree.refused", "node=%s", name);
+	if (add_missing(daemon, config_root(daemon->config)->name) < 0)
+		log_error("tree.refused", "reason=\"a group's intensity or period is out of range\"");
 	tree_route(daemon);
 	suptree_start_added(daemon->tree->nodes);
 }
 
-/* Its place in the tree is no more what it was. */
-static bool has_moved(const struct config *from, const struct config *to, const struct branch *branch)
+static bool is_any_going(const struct tree *tree)
 {
-	const char *name = suptree_name(branch->node);
-	const struct config_child *was = find_child(from, name), *is = find_child(to, name);
+	list_foreach (at, &tree->branches) {
+		const struct branch *branch = list_entry(at, struct branch, link);
 
-	return !was || !is || was->kind != is->kind ||
-	       strcmp(config_child_group(from, was), config_child_group(to, is)) != 0;
+		if (!branch->gone && suptree_is_removed(branch->node))
+			return true;
+	}
+	return false;
+}
+
+static void free_gone(struct tree *tree)
+{
+	list_foreach_safe (at, &tree->branches) {
+		struct branch *branch = list_entry(at, struct branch, link);
+
+		if (branch->gone)
+			free_branch(branch);
+	}
+}
+
+/* Once all that had to go is gone: their successors, then they are freed. */
+static void succeed(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	if (daemon->phase == DAEMON_STOPPING || is_any_going(daemon->tree))
+		return;
+	take_up(daemon);
+	free_gone(daemon->tree);
+}
+
+static void on_gone(void *arg)
+{
+	struct branch *branch = arg;
+	struct daemon *daemon = branch->daemon;
+
+	log_info("tree.removed", "node=%s", suptree_name(branch->node));
+	branch->gone = true;
+	loop_defer(daemon->loop, succeed, daemon);
+}
+
+/* It, or a group that it stands in, is no more what it was and where it was. */
+static bool has_moved(const struct config *from, const struct config *to, const char *name)
+{
+	const struct config_child *was = find_child(from, name), *is = find_child(to, name);
+	const char *group;
+
+	if (!was || !is || was->kind != is->kind)
+		return true;
+	group = config_child_group(to, is);
+	if (strcmp(config_child_group(from, was), group) != 0)
+		return true;
+	return strcmp(group, config_root(to)->name) != 0 && has_moved(from, to, group);
 }
 
 static void remove_moved(struct daemon *daemon, const struct config *from)
 {
-	list_foreach_safe (at, &daemon->tree->branches) {
+	list_foreach (at, &daemon->tree->branches) {
 		struct branch *branch = list_entry(at, struct branch, link);
 
-		if (has_moved(from, daemon->config, branch) && !suptree_is_removed(branch->node))
+		if (!branch->gone && !suptree_is_removed(branch->node) &&
+		    has_moved(from, daemon->config, suptree_name(branch->node)))
 			suptree_remove(branch->node, on_gone, branch);
 	}
 }
@@ -383,6 +450,16 @@ static bool reload_pool(struct daemon *daemon, struct branch *branch, size_t ind
 	if (pool_restart(branch->pool, 0) < 0)
 		log_error("config.workers", "pool=%s reason=\"it cannot be restarted now\"", config->name);
 	return true;
+}
+
+/* What was given up on, or had done its work, gets another chance with its new settings; so does the group
+ * that was given up on with it. What an operator stopped stays so. */
+static void revive(struct suptree_node *node)
+{
+	while (suptree_parent(node) && !suptree_is_held(node) &&
+	       (suptree_state(node) == SUPTREE_PARKED || suptree_state(node) == SUPTREE_ENDED) &&
+	       suptree_release(node) == -EAGAIN)
+		node = suptree_parent(node);
 }
 
 static bool reload_branch(struct daemon *daemon, struct branch *branch, const struct config_child *child,
@@ -402,8 +479,10 @@ static bool reload_branch(struct daemon *daemon, struct branch *branch, const st
 		return reload_pool(daemon, branch, child->index);
 	case CHILD_SERVICE:
 		spec = service_spec_of(daemon, child->index);
-		if (section_changed(from, daemon->config, "service", spec.name))
-			service_reconfigure(branch->service, &spec);
+		if (!section_changed(from, daemon->config, "service", spec.name))
+			break;
+		service_reconfigure(branch->service, &spec);
+		revive(branch->node);
 		break;
 	}
 	return false;
@@ -421,13 +500,10 @@ void tree_reload(struct daemon *daemon, const struct config *from, bool *ret_rol
 		const struct config_child *child = &daemon->config->children[i];
 		struct branch *branch = find_branch(daemon->tree, config_child_name(daemon->config, child));
 
-		if (!branch && add_branch(daemon, child) < 0)
-			log_error("tree.refused", "node=%s", config_child_name(daemon->config, child));
-		else if (branch && !suptree_is_removed(branch->node))
+		if (branch && !suptree_is_removed(branch->node))
 			*ret_rolled |= reload_branch(daemon, branch, child, from);
 	}
-	tree_route(daemon);
-	suptree_start_added(daemon->tree->nodes);
+	take_up(daemon);
 }
 
 /* ---- questions ---- */
@@ -442,7 +518,7 @@ static const struct branch *branch_of(const struct tree *tree, const struct supt
 	list_foreach (at, &tree->branches) {
 		const struct branch *branch = list_entry(at, struct branch, link);
 
-		if (branch->node == node)
+		if (!branch->gone && branch->node == node)
 			return branch;
 	}
 	return NULL;
@@ -467,7 +543,7 @@ struct pool *tree_pool_at(const struct tree *tree, size_t index)
 	list_foreach (at, &tree->branches) {
 		struct branch *branch = list_entry(at, struct branch, link);
 
-		if (branch->kind == CHILD_POOL && branch->pool && index-- == 0)
+		if (!branch->gone && branch->kind == CHILD_POOL && branch->pool && index-- == 0)
 			return branch->pool;
 	}
 	return NULL;

@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/signo.h"
 #include "config/config.h"
 #include "io/child.h"
 #include "io/errtail.h"
@@ -37,6 +38,7 @@ struct service {
 	int restarts;
 	bool signalled, failed, stop_asked;
 	bool replace; /* this life is ended for a new spec */
+	char *fault;  /* why we ended this life; NULL = we did not */
 	char *last_error;
 };
 
@@ -110,6 +112,19 @@ static void restart_after(struct service *service, int64_t delay_ms)
 	loop_timer_start(service->timer, delay_ms);
 }
 
+/* Its group may have other plans: then it stays down until it is started. */
+static void restart(struct service *service, const struct restart_verdict *verdict)
+{
+	unsigned failures = service->slot.failures;
+
+	service->restarts++;
+	if (!service->events.failed(service->events.arg, service, verdict->counts, verdict->delay_ms))
+		return;
+	log_info("service.restart", "service=%s next=%s delay_ms=%lld failures=%u", service->name,
+		 restart_action_name(verdict->action), (long long)verdict->delay_ms, failures);
+	restart_after(service, verdict->delay_ms);
+}
+
 /* A life, or a start, has ended: what next. */
 static void decide(struct service *service, const struct restart_exit *exit)
 {
@@ -132,14 +147,10 @@ static void decide(struct service *service, const struct restart_exit *exit)
 		restart_after(service, 0);
 		return;
 	}
-	log_info("service.restart", "service=%s next=%s delay_ms=%lld failures=%u", service->name,
-		 restart_action_name(verdict.action), (long long)verdict.delay_ms, service->slot.failures);
 	switch (verdict.action) {
 	case RESTART_NOW:
 	case RESTART_AFTER:
-		service->restarts++;
-		if (service->events.failed(service->events.arg, service, verdict.counts, verdict.delay_ms))
-			restart_after(service, verdict.delay_ms);
+		restart(service, &verdict);
 		break;
 	case RESTART_PARK:
 		log_error("service.parked", "service=%s reason=\"%s\"", service->name,
@@ -165,13 +176,25 @@ static void tell_exit(struct service *service, const char *text)
 			      service->name, data);
 }
 
+/* How a life ended, for people; fresh. */
+static char *exit_error(const struct service *service, const struct child_exit *exit)
+{
+	if (exit->exec_error)
+		return mem_printf("%s cannot be started: %s", service->spec.argv[0],
+				  strerror(exit->exec_error));
+	if (service->fault)
+		return mem_printf("%s: %s", service->fault, child_exit_text(exit));
+	return mem_strdup(child_exit_text(exit));
+}
+
 static void on_child_exit(void *arg, const struct child_exit *exit)
 {
 	struct service *service = arg;
 	const struct restart_exit life = {
 		.stopped = service->stop_asked,
 		.failed = service->failed,
-		.killed_from_outside = !service->signalled && exit->signo != 0,
+		.killed_from_outside = !service->signalled && exit->signo &&
+				       signo_kind(exit->signo) != SIGNO_OWN,
 		.exit_code = exit->signo ? 128 + exit->signo : exit->code,
 		.lived_ms = loop_now_ms(service->loop) - service->started_ms,
 		.proven = service->up_ms &&
@@ -180,9 +203,13 @@ static void on_child_exit(void *arg, const struct child_exit *exit)
 
 	service->child = NULL;
 	errtail_drain(service->tail, TAIL_BYTES * 16);
-	mem_set_str(&service->last_error, mem_strdup(child_exit_text(exit)));
-	log_write(service->stop_asked ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "service.exit",
-		  "service=%s %s up_ms=%lld", service->name, child_exit_text(exit), (long long)life.lived_ms);
+	mem_set_str(&service->last_error, exit_error(service, exit));
+	log_write(service->stop_asked || service->replace ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+		  "service.exit", "service=%s %s up_ms=%lld", service->name, child_exit_text(exit),
+		  (long long)life.lived_ms);
+	if (exit->exec_error)
+		log_error("service.start_failed", "service=%s reason=\"%s\"", service->name,
+			  service->last_error);
 	tell_exit(service, child_exit_text(exit));
 	errtail_free(&service->tail);
 	stop_watching(service);
@@ -323,6 +350,8 @@ static void on_timer(void *arg)
 			break;
 		}
 		service->failed = true;
+		mem_set_str(&service->fault, mem_printf("not ready within %lld ms",
+							(long long)service->spec.ready_timeout_ms));
 		log_warning("service.not_ready", "service=%s after_ms=%lld", service->name,
 			    (long long)service->spec.ready_timeout_ms);
 		terminate(service);
@@ -381,6 +410,7 @@ void service_free(struct service **service)
 	mem_free_words(&dead->argv);
 	mem_free_words(&dead->env);
 	mem_free_words(&dead->ready_argv);
+	free(dead->fault);
 	free(dead->last_error);
 	free(dead->name);
 	mem_free(service);
@@ -393,6 +423,7 @@ void service_start(struct service *service)
 	if (service->slot.parked)
 		restart_unpark(&service->slot);
 	service->signalled = service->failed = service->stop_asked = service->replace = false;
+	mem_set_str(&service->fault, NULL);
 	service->started_ms = loop_now_ms(service->loop);
 	set_state(service, SERVICE_PREPARING);
 	if (service->spec.prepare)

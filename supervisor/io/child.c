@@ -189,7 +189,8 @@ static char *resolve(const struct child_spec *spec, int *ret_error)
 
 		if (access(full, X_OK) == 0)
 			return full;
-		if (errno == EACCES)
+		/* Not of a folder on the way that we may not search: then it may be anywhere. */
+		if (errno == EACCES && access(full, F_OK) == 0)
 			*ret_error = -EACCES;
 		free(full);
 		path += len + (path[len] == ':');

@@ -200,3 +200,15 @@ def test_a_change_of_the_groups_by_reload_keeps_untouched_pids(make_tree, servic
     group = tree.node("group")
     assert (group["strategy"], group["intensity"]) == ("rest_for_one", 7)
     assert [child["name"] for child in group["children"]] == ["a", "e"]
+
+
+def test_a_broken_child_parks_the_group_that_depends_on_it_and_a_mended_one_brings_it_back(make_tree, services):
+    tree = make_tree(services.group("group", "rest_for_one", services.service("a"), services.service("b", "exit=78"),
+                                    services.service("c")), services.service("d"))
+    assert tree.wait_node("group", state="parked")["why"] == "b: it is broken, and its brothers depend on it"
+    assert services.names("end") == ["b", "a"]
+    assert services.journal("born", name="c") == []
+    tree.wait_up("d")
+    tree.write_ini(services.group("group", "rest_for_one", services.service("b")))
+    tree.ctl("reload")
+    tree.wait_up("group", "a", "b", "c")
