@@ -10,6 +10,7 @@
 #include "core/pool.h"
 #include "core/store.h"
 #include "core/worker.h"
+#include "io/db.h"
 #include "io/loop.h"
 #include "policy/worker_fsm.h"
 
@@ -123,12 +124,59 @@ static struct pool *find_pool(struct call *call, const char *name)
 	return pool;
 }
 
-void cmd_workers_show(struct call *call, const json_t *args)
+/* `crash` is its newest crash record (taken), NULL where none is known. */
+static void answer_worker(struct call *call, const struct worker *worker, json_t *crash)
 {
-	const struct worker *worker = find_worker(call, arg_text(args, "worker"), NULL);
+	json_t *object = worker_json(call_daemon(call), worker);
+
+	(void)json_object_set_new(object, "crash", crash ? crash : json_null());
+	call_ok_json(call, object);
+}
+
+/* A record that the database has not taken yet, in the shape that it will have there, as far as that is
+ * known. */
+static json_t *held_crash(const struct worker *worker, const char *data)
+{
+	json_t *record = data ? json_loads(data, 0, NULL) : NULL;
+	json_t *jobs = json_array();
+	const json_t *id;
+	size_t i;
+
+	json_array_foreach(json_object_get(record, "jobs"), i, id)(void)
+		json_array_append_new(jobs, json_pack("{s:O}", "jobId", id));
+	(void)json_object_set_new(record, "jobs", jobs);
+	(void)json_object_set_new(record, "kind", json_string("worker"));
+	(void)json_object_set_new(record, "name", json_string(worker->name));
+	return record;
+}
+
+static void answer_with_crash(struct call *call, const struct db_rows *rows)
+{
+	const struct worker *worker = find_worker(call, db_text(rows, 0, 0, NULL), NULL);
 
 	if (worker)
-		call_ok_json(call, worker_json(call_daemon(call), worker));
+		answer_worker(call, worker, json_loads(db_text(rows, 0, 1, NULL), 0, NULL));
+}
+
+/* The newest record is still here when the database has not taken it yet. What is asked of the database now
+ * comes behind what it is being told. */
+void cmd_workers_show(struct call *call, const json_t *args)
+{
+	const struct store *store = call_daemon(call)->store;
+	const struct worker *worker = find_worker(call, arg_text(args, "worker"), NULL);
+	const char *held;
+	struct db_params *params;
+
+	if (!worker)
+		return;
+	held = store_held_event(store, "worker.exit", worker->name);
+	if (held || !store_is_ready(store)) {
+		answer_worker(call, worker, held_crash(worker, held));
+		return;
+	}
+	params = db_params_new();
+	db_param_text(params, worker->name);
+	command_query_then(call, "SELECT name, crash FROM api_last_crash($1)", params, answer_with_crash);
 }
 
 static int restart_pools(struct daemon *daemon)

@@ -370,6 +370,15 @@ static int parse_positional(struct parser *parser, const char *word)
 	return set_value(parser, arg, arg->name, word);
 }
 
+/* `crashes` is a command, and the beginning of `crashes show`. */
+static bool goes_on(const struct parser *parser, const char *word)
+{
+	AUTO(mem_free_str) char *words = mem_printf("%s %s", parser->out->words, word);
+	const struct command *command;
+
+	return parser->positionals == 0 && match_words(words, &command) == 2;
+}
+
 static int parse_next(struct parser *parser)
 {
 	const char *word = parser->argv[parser->at++];
@@ -382,7 +391,9 @@ static int parse_next(struct parser *parser)
 	}
 	if (word[0] == '-' && word[1] != '\0')
 		return parse_option(parser, word);
-	return parser->out->command ? parse_positional(parser, word) : parse_word(parser, word);
+	if (!parser->out->command || goes_on(parser, word))
+		return parse_word(parser, word);
+	return parse_positional(parser, word);
 }
 
 static int check_complete(struct parser *parser)

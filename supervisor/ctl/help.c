@@ -213,6 +213,12 @@ static void print_option_case(FILE *out, const struct command *command)
 			(void)fprintf(out, " latest");
 		}
 	}
+	for (size_t i = 0, len = strlen(command->words); i < COMMAND_COUNT; i++) {
+		const char *other = command_table[i].words;
+
+		if (other && strncmp(other, command->words, len) == 0 && other[len] == ' ')
+			(void)fprintf(out, " %s", other + len + 1);
+	}
 	(void)fprintf(out, "\" files=%s ;;\n", files ? "yes" : "no");
 }
 
@@ -256,6 +262,21 @@ static void print_group_case(FILE *out, size_t row)
 	(void)fprintf(out, "\" ;;\n");
 }
 
+/* A pattern of the words that another may follow; a word that stands twice in it does no harm. */
+static void print_group_pattern(FILE *out)
+{
+	(void)fputs("''", out);
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		const char *words = command_table[i].words;
+		size_t len = words ? strcspn(words, " ") : 0;
+
+		if (words && words[len] == ' ' &&
+		    (i == 0 || !command_table[i - 1].words ||
+		     strncmp(command_table[i - 1].words, words, len + 1) != 0))
+			(void)fprintf(out, " | %.*s", (int)len, words);
+	}
+}
+
 void help_print_bash_completion(FILE *out)
 {
 	(void)fputs("# bash completion for proctorctl, made by `proctorctl completion bash`.\n"
@@ -267,8 +288,10 @@ void help_print_bash_completion(FILE *out)
 		    "\t\tcase $word in\n"
 		    "\t\t--socket | --color | --timeout) skip=yes ;;\n"
 		    "\t\t-*) ;;\n"
-		    "\t\t*) case \"$command\" in '' | workers | providers | definition | run | transcripts | "
-		    "config)\n"
+		    "\t\t*) case \"$command\" in ",
+		    out);
+	print_group_pattern(out);
+	(void)fputs(")\n"
 		    "\t\t\tcommand=${command:+$command }$word ;;\n"
 		    "\t\tesac ;;\n"
 		    "\t\tesac\n"

@@ -23,8 +23,12 @@ void view_event(const struct table_style *style, const json_t *event);
 /* A node of the supervision tree with all that is below it. */
 void view_tree(const struct table_style *style, const json_t *node);
 
+/* A crash record whole, with stack and stderr. */
+void view_crash(const struct table_style *style, const json_t *crash);
+
 /* Parts of view_print; false for a command that is another's. */
 bool view_daemon(const struct table_style *style, const struct command *command, const json_t *data);
+bool view_crashes(const struct table_style *style, const struct command *command, const json_t *data);
 bool view_work(const struct table_style *style, const struct command *command, const json_t *data);
 
 /* The table of data's `items`, or `none` when there are no items. */

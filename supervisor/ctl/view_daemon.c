@@ -152,6 +152,17 @@ static void print_status(const struct table_style *style, const json_t *data)
 	view_section(style, provider_columns, json_object_get(data, "providers"));
 }
 
+static void print_worker(const struct table_style *style, const json_t *data)
+{
+	const json_t *crash = json_object_get(data, "crash");
+
+	table_print_object(stdout, style, worker_fields, data);
+	if (!json_is_object(crash))
+		return;
+	(void)printf("\n%sThe last crash%s\n", table_bold(style), table_reset(style));
+	view_crash(style, crash);
+}
+
 static void print_changes(const struct table_style *style, const json_t *data)
 {
 	const json_t *changes = json_object_get(data, "changes");
@@ -198,7 +209,7 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 		view_items(style, worker_columns, data, "There are no workers.");
 		return true;
 	case COMMAND_WORKERS_SHOW:
-		table_print_object(stdout, style, worker_fields, data);
+		print_worker(style, data);
 		return true;
 	case COMMAND_PROVIDERS_LIST:
 		view_items(style, provider_columns, data, "There are no providers.");
