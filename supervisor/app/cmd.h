@@ -66,4 +66,7 @@ json_t *cmd_lanes(struct daemon *daemon);
 json_t *cmd_pools(struct daemon *daemon);
 json_t *cmd_workers(struct daemon *daemon); /* totals over the pools */
 
+/* Adds a sentence for whatever of the supervision tree is given up on. */
+void cmd_tree_notes(struct daemon *daemon, json_t *notes);
+
 #endif

@@ -10,7 +10,6 @@
 #include "core/dispatch.h"
 #include "core/pool.h"
 #include "core/store.h"
-#include "core/suptree.h"
 #include "io/loop.h"
 
 json_t *cmd_database(struct daemon *daemon)
@@ -42,7 +41,6 @@ static json_t *probes_json(const struct daemon *daemon)
 static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 {
 	json_t *notes = json_array();
-	const char *degraded = suptree_degraded(tree_nodes(daemon->tree));
 	struct pool *pool;
 
 	if (!store_is_ready(daemon->store))
@@ -56,8 +54,7 @@ static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 		if (pool_degraded(pool))
 			json_array_append_new(notes, json_sprintf("the worker pool %s is degraded: %s",
 								  pool_name(pool), pool_degraded(pool)));
-	if (degraded)
-		json_array_append_new(notes, json_sprintf("the supervision tree is degraded: %s", degraded));
+	cmd_tree_notes(daemon, notes);
 	if (json_is_true(json_object_get(environment, "known")) &&
 	    !json_is_true(json_object_get(environment, "healthy")))
 		json_array_append_new(

@@ -192,6 +192,44 @@ void cmd_tree(struct call *call, const json_t *args)
 	call_ok_json(call, node_json(daemon, suptree_root(tree_nodes(daemon->tree))));
 }
 
+/* ---- for status ---- */
+
+static void note_parked(const struct daemon *daemon, struct suptree_node *node, json_t *notes)
+{
+	struct suptree_node *child;
+
+	if (suptree_state(node) == SUPTREE_PARKED) {
+		json_t *object = node_json(daemon, node);
+		const char *why = json_string_value(json_object_get(object, "why"));
+		const json_t *next = json_object_get(object, "nextStartMs");
+		const char *name = suptree_name(node);
+
+		(void)json_array_append_new(
+			notes, json_is_null(next)
+				       ? json_sprintf("%s is given up on: %s; mend it, then: proctorctl "
+						      "services start %s",
+						      name, why ? why : "?", name)
+				       : json_sprintf("%s is given up on, and tried again every few "
+						      "minutes: %s",
+						      name, why ? why : "?"));
+		json_decref(object);
+		return; /* and all below it with it */
+	}
+	for (size_t i = 0; (child = suptree_child(node, i)); i++)
+		note_parked(daemon, child, notes);
+}
+
+void cmd_tree_notes(struct daemon *daemon, json_t *notes)
+{
+	const char *degraded = suptree_degraded(tree_nodes(daemon->tree));
+	size_t before = json_array_size(notes);
+
+	note_parked(daemon, suptree_root(tree_nodes(daemon->tree)), notes);
+	/* What is on trial just now is not parked, and not yet trusted. */
+	if (degraded && json_array_size(notes) == before)
+		(void)json_array_append_new(notes, json_sprintf("on trial: %s", degraded));
+}
+
 /* ---- an operator's word ---- */
 
 /* The node of that name that may be stopped apart from the daemon; NULL after answering why there is none. */

@@ -11,6 +11,11 @@ from harness import place
 from harness.control import ControlError
 from services import sections
 
+def notes_on(tree, name):
+    """What `status` notes of the node."""
+    return [note for note in tree.call("status")["notes"] if note.startswith(name + " ") or f": {name}:" in note]
+
+
 TYPES = ("permanent", "transient", "temporary")
 
 
@@ -73,14 +78,13 @@ def test_repeated_failing_starts_use_up_the_intensity(make_tree, services):
     assert node["why"] == "more than 3 restarts in 30 s; exit=1"
     assert 200_000 < node["nextStartMs"] <= 300_000, "the next trial"
     tree.wait_up("good", "probe")
-    status = tree.call("status")
-    assert status["state"] == "degraded"
-    assert any("bad: more than 3 restarts in 30 s" in note for note in status["notes"]), status["notes"]
+    assert notes_on(tree, "bad") == ["bad is given up on, and tried again every few minutes: "
+                                     "more than 3 restarts in 30 s; exit=1"]
     # Mended, and started by an operator: all is well again at once.
     services.say("bad")
     assert tree.call("services.start", name="bad")["state"] in ("starting", "up")
     tree.wait_up("bad")
-    assert not any("bad" in note for note in tree.call("status")["notes"])
+    assert notes_on(tree, "bad") == []
 
 
 def test_a_group_over_its_intensity_is_restarted_as_one_by_its_parent(make_tree, services):
@@ -124,11 +128,12 @@ def test_a_broken_install_is_parked_until_an_operator_starts_it(make_tree, servi
     tree = make_tree(services.service("a", f"exit={code}"), services.service("b"))
     assert tree.wait_node("a", state="parked")["why"] == f"exit={code}"
     tree.wait_up("b")
-    assert tree.call("status")["state"] == "degraded"
+    assert notes_on(tree, "a") == [f"a is given up on: exit={code}; mend it, then: proctorctl services start a"]
     assert len(services.journal("born", name="a")) == 1
     services.say("a")
     tree.call("services.start", name="a")
     tree.wait_up("a")
+    assert notes_on(tree, "a") == []
 
 
 def test_terminate_is_idempotent_and_restart_of_a_running_child_is_refused_by_name(make_tree, services):
