@@ -35,15 +35,23 @@ static void test_names_and_words_are_unique(void **state)
 		}
 }
 
-/* "run start" could never be reached if "run" alone were a command. */
-static void test_no_command_is_the_beginning_of_another(void **state)
+static bool has_positional(const struct command *command)
+{
+	for (const struct command_arg *arg = command->args; arg && arg->name; arg++)
+		if (arg->flags & ARG_POSITIONAL)
+			return true;
+	return false;
+}
+
+/* "crashes show" could mean two things if "crashes" took a word. */
+static void test_a_command_that_is_the_beginning_of_another_takes_no_word(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		for (size_t k = 0; k < COMMAND_COUNT; k++) {
 			const char *a = command_table[i].words, *b = command_table[k].words;
 
-			if (!a || !b || i == k)
+			if (!a || !b || i == k || !has_positional(&command_table[i]))
 				continue;
 			expect(strncmp(a, b, strlen(a)) != 0 || b[strlen(a)] != ' ', "%s, %s", a, b);
 		}
@@ -59,7 +67,7 @@ static void test_every_group_is_explained(void **state)
 		if (!words || !strchr(words, ' '))
 			continue;
 		group = mem_strndup(words, strcspn(words, " "));
-		expect(command_group_summary(group) != NULL, "%s", group);
+		expect(command_group_summary(group) || command_find(group), "%s", group);
 	}
 	assert_null(command_group_summary("status"));
 }
@@ -185,7 +193,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_row_is_filled),
 		cmocka_unit_test(test_names_and_words_are_unique),
-		cmocka_unit_test(test_no_command_is_the_beginning_of_another),
+		cmocka_unit_test(test_a_command_that_is_the_beginning_of_another_takes_no_word),
 		cmocka_unit_test(test_every_group_is_explained),
 		cmocka_unit_test(test_arguments_are_declared_sensibly),
 		cmocka_unit_test(test_find_knows_names_and_nothing_else),
