@@ -1,0 +1,251 @@
+/* What becomes of an attempt that has ended: an outcome, another attempt, a place in the lane, or a lane that
+ * waits. */
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "config/models.h"
+#include "core/dispatch_private.h"
+#include "core/lane.h"
+#include "core/probe.h"
+#include "io/jsontext.h"
+#include "io/loop.h"
+#include "io/msg.h"
+#include "policy/blame.h"
+#include "policy/error.h"
+#include "policy/retry.h"
+
+enum { POISON_WORDS = 4000 }; /* of its worker's stderr, kept with a job that is POISON */
+
+void dispatch_drop(struct dispatch *dispatch, struct probe *probe)
+{
+	(void)map_remove_id(dispatch->probes, probe->id);
+	if (!list_is_empty(&probe->link))
+		lane_unlink(probe->lane, probe);
+	probe_free(&probe);
+}
+
+static int64_t limited_for(const struct dispatch *dispatch, const struct probe *probe)
+{
+	return probe->limited_since_ms ? dispatch_now_ms(dispatch) - probe->limited_since_ms + 1 : 0;
+}
+
+/* Hands the end of the attempt to the store and forgets the probe. */
+static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fate fate,
+		   const char *model_version, const char *error, int64_t delay_ms)
+{
+	const char *model = probe->model_id;
+	struct price price = { .known = false };
+	struct store_end end = {
+		.job_id = probe->id,
+		.attempt = probe->attempt,
+		.fate = fate,
+		.turns = probe->turns,
+		.turn_count = probe->turn_count,
+		.model_version = model_version,
+		.input_tokens = probe->input_tokens,
+		.output_tokens = probe->output_tokens,
+		.reasoning_tokens = probe->reasoning_tokens,
+		.duration_ms = probe->duration_ms,
+		.cost_e10 = -1,
+		.error = error,
+		.delay_ms = delay_ms,
+		.fails = probe->fails,
+		.deaths = probe->deaths,
+		.solo_deaths = probe->solo_deaths,
+		.limited_for_ms = limited_for(dispatch, probe),
+	};
+
+	/* A simulated answer costs nothing, and must not look as if it had. */
+	if (fate == STORE_COMPLETED && !probe->lane->simulated) {
+		(void)route_find(dispatch->models->route, probe->model_id, &model);
+		price = price_table_find(dispatch->models->prices, model);
+	}
+	if (price.known)
+		end.cost_e10 = price_cost(&price, probe->input_tokens, probe->output_tokens);
+	store_finish(dispatch->store, &end);
+	dispatch_drop(dispatch, probe);
+}
+
+static void fail(struct dispatch *dispatch, struct probe *probe, const char *error, const char *code,
+		 const char *message)
+{
+	dispatch->stats.failed++;
+	probe->lane->failed++;
+	mem_set_str(&probe->lane->last_error, mem_printf("%s: %s", code, message));
+	log_info("probe.failed", "run=%s job=%lld model=%s attempt=%d code=%s message=\"%s\"", probe->run_id,
+		 (long long)probe->id, probe->model_id, probe->attempt, code, message);
+	finish(dispatch, probe, STORE_FAILED, NULL, error, 0);
+}
+
+void dispatch_end_cancelled(struct dispatch *dispatch, struct probe *probe)
+{
+	AUTO(mem_free_str) char *error = msg_own_error("CANCELLED", "the run was cancelled");
+
+	dispatch->stats.cancelled++;
+	finish(dispatch, probe, STORE_CANCELLED, NULL, error, 0);
+}
+
+/* Back to the queue with all that it has, blaming nobody. */
+void dispatch_give_back(struct dispatch *dispatch, struct probe *probe)
+{
+	finish(dispatch, probe, STORE_LATER, NULL, NULL, 0);
+}
+
+/* A worker would take a broken turn for a broken supervisor, and end with all that it holds. */
+void dispatch_refuse_broken(struct dispatch *dispatch, struct probe *probe)
+{
+	static const char message[] = "a worker gave an answer that is no JSON object";
+	AUTO(mem_free_str) char *error = msg_own_error("INVALID_RESPONSE", message);
+
+	fail(dispatch, probe, error, "INVALID_RESPONSE", message);
+}
+
+void dispatch_record(struct dispatch *dispatch, const char *level, const char *kind, const struct lane *lane,
+		     const char *reason)
+{
+	AUTO(mem_free_str) char *data = jsontext_pack("{s:s}", "reason", reason);
+
+	store_event(dispatch->store, level, kind, NULL, 0, lane->name, data);
+}
+
+/* No wait mends it: an operator must. */
+static void park(struct dispatch *dispatch, struct lane *lane, const char *reason)
+{
+	if (gate_parked_reason(lane->gate))
+		return;
+	gate_park(lane->gate, reason);
+	log_error("lane.parked", "lane=%s reason=\"%s\" remedy=\"proctorctl providers resume %s\"",
+		  lane->name, reason, lane->name);
+	dispatch_record(dispatch, "error", "lane.parked", lane, reason);
+}
+
+/* RATE_LIMIT, and what else makes the whole lane wait: the probe keeps its place at the head. */
+static void wait_in_lane(struct dispatch *dispatch, struct probe *probe, const struct retry_verdict *verdict,
+			 const struct msg *msg)
+{
+	struct lane *lane = probe->lane;
+
+	mem_set_str(&lane->last_error, mem_printf("%s: %s", msg->error_code, msg->error_message));
+	if (verdict->action == RETRY_PARK_LANE) {
+		park(dispatch, lane, msg->error_message);
+	} else {
+		lane->limited++;
+		if (!probe->limited_since_ms)
+			probe->limited_since_ms = dispatch_now_ms(dispatch);
+		gate_pause_until(lane->gate, dispatch_now_ms(dispatch) + verdict->delay_ms);
+		log_info("lane.limited", "lane=%s wait_ms=%lld run=%s job=%lld", lane->name,
+			 (long long)verdict->delay_ms, probe->run_id, (long long)probe->id);
+	}
+	lane_queue(lane, probe, true);
+}
+
+static void on_failure(struct dispatch *dispatch, struct probe *probe, const struct msg *msg)
+{
+	const struct config_retry *retry = &dispatch->config->retry;
+	const struct retry_params params = {
+		.max_tries = retry->max_tries,
+		.base_delay_ms = retry->base_delay_ms,
+		.max_delay_ms = retry->max_delay_ms,
+		.rate_limit_patience_ms = retry->rate_limit_patience_ms,
+	};
+	const struct retry_state state = { .fails = probe->fails,
+					   .limited_for_ms = limited_for(dispatch, probe),
+					   .word = msg->retryable ? RETRY_SAID_YES : RETRY_SAID_NO };
+	struct retry_verdict verdict = retry_decide(&params, &state, error_parse(msg->error_code),
+						    msg->retry_after_ms, clock_random());
+	AUTO(mem_free_str) char *error = NULL;
+
+	if (probe->cancelling) {
+		dispatch_end_cancelled(dispatch, probe);
+		return;
+	}
+	probe->fails = verdict.fails;
+	switch (verdict.action) {
+	case RETRY_FAIL:
+		error = msg_outcome_error(msg);
+		fail(dispatch, probe, error, msg->error_code, msg->error_message);
+		break;
+	case RETRY_LATER:
+		dispatch->stats.retried++;
+		probe->lane->retried++;
+		error = msg_outcome_error(msg);
+		mem_set_str(&probe->lane->last_error,
+			    mem_printf("%s: %s", msg->error_code, msg->error_message));
+		log_info("probe.retry",
+			 "run=%s job=%lld model=%s attempt=%d code=%s fails=%d delay_ms=%lld message=\"%s\"",
+			 probe->run_id, (long long)probe->id, probe->model_id, probe->attempt,
+			 msg->error_code, probe->fails, (long long)verdict.delay_ms, msg->error_message);
+		finish(dispatch, probe, STORE_LATER, NULL, error, verdict.delay_ms);
+		break;
+	case RETRY_WAIT_LANE:
+	case RETRY_PARK_LANE:
+		wait_in_lane(dispatch, probe, &verdict, msg);
+		break;
+	}
+}
+
+void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
+			const struct msg *msg)
+{
+	struct lane *lane = probe->lane;
+
+	(void)worker;
+	/* A call that has answered left the gate with its last turn; one that failed leaves it now. */
+	if (probe->state == PROBE_CALLING && !probe->last_seen)
+		gate_leave(lane->gate);
+	if (msg->success) {
+		dispatch->stats.completed++;
+		lane->completed++;
+		finish(dispatch, probe, STORE_COMPLETED, msg->model_version, NULL, 0);
+	} else if (msg->given_back) {
+		dispatch_give_back(dispatch, probe);
+	} else if (probe->cancelling && strcmp(msg->error_code, "CANCELLED") == 0) {
+		dispatch_end_cancelled(dispatch, probe);
+	} else {
+		on_failure(dispatch, probe, msg);
+	}
+	dispatch_pump(dispatch);
+}
+
+static void poison(struct dispatch *dispatch, struct probe *probe, const struct worker_death *death)
+{
+	AUTO(mem_free_str)
+	char *message = mem_printf("the job, running alone, killed its worker %d times (%s)",
+				   probe->solo_deaths, death->text);
+	const char *words = death->stderr_tail;
+	size_t len = strlen(words);
+	AUTO(mem_free_str)
+	char *error = msg_own_error_with("POISON", message, "stderr",
+					 len > POISON_WORDS ? words + len - POISON_WORDS : words);
+
+	fail(dispatch, probe, error, "POISON", message);
+}
+
+void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
+			  const struct worker_death *death)
+{
+	const struct blame_job job = { .deaths = probe->deaths, .solo_deaths = probe->solo_deaths };
+	struct blame blame = blame_decide(&death->blame, &job, death->alone);
+
+	(void)worker;
+	if (probe->state == PROBE_CALLING && !probe->last_seen)
+		gate_leave(probe->lane->gate);
+	probe->deaths = blame.job.deaths;
+	probe->solo_deaths = blame.job.solo_deaths;
+	if (probe->cancelling) {
+		dispatch_end_cancelled(dispatch, probe);
+	} else if (blame.poison) {
+		poison(dispatch, probe, death);
+	} else if (dispatch->stopping) {
+		dispatch_give_back(dispatch, probe);
+	} else {
+		probe->last_seen = false;
+		lane_queue(probe->lane, probe, true);
+	}
+	dispatch_pump(dispatch);
+}
