@@ -11,6 +11,7 @@
 #include "core/dispatch_private.h"
 #include "core/lane.h"
 #include "core/probe.h"
+#include "io/msg.h"
 #include "io/loop.h"
 
 /* ---- who may call now ---- */
