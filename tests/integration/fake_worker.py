@@ -29,6 +29,7 @@ class Life:
         self.number = self._take_number()
         self.pending = b""
         self.last_message = None
+        self.rss_kb = 1000
         with open(os.path.join(folder, "script.json"), encoding="utf-8") as file:
             lives = json.load(file)
         self.steps = lives[min(self.number, len(lives)) - 1]
@@ -105,7 +106,7 @@ class Life:
                    "success": True, "modelVersion": None, "totals": {}} | changes)
 
     def pong(self, message, inflight=0):
-        self.send({"type": "pong", "seq": message["seq"], "inflight": inflight, "rss_kb": 1000})
+        self.send({"type": "pong", "seq": message["seq"], "inflight": inflight, "rss_kb": self.rss_kb})
 
     # Waiting.
 
@@ -205,6 +206,7 @@ class Conversations:
     at            {"PROMPT": [steps]}: done when a call of a conversation with this in its prompt is permitted
     at_turn       the turn of which that holds (any)
     deaf          ["ping", "shutdown", …]: messages that are not heard
+    rss_kb        resident memory that its pongs tell (1000)
     """
 
     def __init__(self, life, options):
@@ -214,6 +216,7 @@ class Conversations:
         self.at = options.get("at", {})
         self.at_turn = options.get("at_turn")
         self.deaf = options.get("deaf", [])
+        life.rss_kb = options.get("rss_kb", life.rss_kb)
         self.jobs = {}
         self.due = []
         self.ending = False
