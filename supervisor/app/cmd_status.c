@@ -90,12 +90,13 @@ void cmd_status(struct call *call, const json_t *args)
 
 	(void)args;
 	call_ok_json(call,
-		     json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		     json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 			       "state", state_of(daemon, notes), "version", PROCTOR_VERSION, "pid",
 			       (int)getpid(), "startedMs", (json_int_t)daemon->started_wall_ms, "uptimeMs",
 			       (json_int_t)up_ms, "loopLagMs", (json_int_t)loop_lag_ms(daemon->loop),
-			       "clients", (int)control_clients(call_commands(call)->control), "notes", notes,
-			       "database", cmd_database(daemon), "workers", cmd_workers(daemon), "pools",
+			       "heapBytes", (json_int_t)mem_in_use(), "clients",
+			       (int)control_clients(call_commands(call)->control), "notes", notes, "database",
+			       cmd_database(daemon), "workers", cmd_workers(daemon), "pools",
 			       cmd_pools(daemon), "probes", probes_json(daemon), "providers",
 			       cmd_lanes(daemon), "environment", environment));
 }

@@ -42,6 +42,9 @@ bool mem_same_words(const char *const *a, const char *const *b);
 /* Frees such a list and its texts, overwriting them first: an environment holds keys. Safe on NULL. */
 void mem_free_words(char ***words);
 
+/* Bytes that are allocated now: what a leak would let grow. */
+size_t mem_in_use(void);
+
 /* Puts `value` (taken) into *slot, freeing what was there. */
 void mem_set_str(char **slot, char *value);
 
