@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "config/models.h"
+#include "io/cgroup.h"
 #include "io/child.h"
 #include "io/guard.h"
 #include "io/loop.h"
@@ -215,6 +216,7 @@ static int run_loop(struct daemon_start *start)
 	}
 	watch_signals(loop, daemon, &signals);
 	guard_watch(loop);
+	cgroup_watch(loop);
 	log_info("daemon.start", "version=%s pid=%d socket=%s", PROCTOR_VERSION, (int)getpid(),
 		 daemon->paths.socket);
 	daemon_start(daemon);
@@ -224,6 +226,7 @@ static int run_loop(struct daemon_start *start)
 	unwatch_signals(&signals);
 	daemon_free(&daemon);
 	child_fini();
+	cgroup_stop();
 	loop_free(&loop);
 	return status;
 }
@@ -248,6 +251,9 @@ static int run(struct daemon_start *start)
 	if (state_prepare(start->config, &error) < 0 || state_lock(start->config, &state_id, &error) < 0)
 		return leave(start, complain(error));
 	start->state_id = state_id;
+	/* Before there is a process that would have to be moved. That there is nothing to divide is no
+	 * failure. */
+	(void)!cgroup_start();
 	if (guard_start() < 0)
 		return leave(start, complain("the guard of its children cannot be started"));
 	if (log_start() < 0)

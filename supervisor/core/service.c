@@ -16,7 +16,7 @@
 #include "io/lineconn.h"
 #include "io/loop.h"
 
-enum { READY_LINE = 256, KILL_AGAIN_MS = 5000, TAIL_BYTES = 4000, BROKEN_EXIT = 78 };
+enum { READY_LINE = 256, KILL_AGAIN_MS = 5000, TAIL_BYTES = 64 * 1024, BROKEN_EXIT = 78 };
 
 struct service {
 	struct loop *loop;
@@ -125,8 +125,26 @@ static void restart(struct service *service, const struct restart_verdict *verdi
 	restart_after(service, verdict->delay_ms);
 }
 
-/* A life, or a start, has ended: what next. */
-static void decide(struct service *service, const struct restart_exit *exit)
+/* The record of an end: what a worker's holds, but for the jobs (crash.h). */
+static void tell_exit(const struct service *service, const char *text, const char *tail, int64_t lived_ms,
+		      const struct restart_verdict *verdict)
+{
+	bool planned = service->stop_asked || service->replace;
+	AUTO(mem_free_str) char *exit = jsontext_clean(mem_strdup(text));
+	AUTO(mem_free_str)
+	char *data = jsontext_pack("{s:s, s:s, s:I, s:b, s:s, s:I, s:i, s:s}", "exit", exit, "reason",
+				   service->fault ? service->fault : "", "upMs", (long long)lived_ms,
+				   "planned", planned, "next", restart_action_name(verdict->action),
+				   "delayMs", (long long)verdict->delay_ms, "failures",
+				   (int)service->slot.failures, "stderr", tail);
+
+	service->events.event(service->events.arg, planned ? "info" : "warning", "service.exit",
+			      service->name, data);
+}
+
+/* A life, or a start, has ended (`text` says how, `tail` is its last words): what next. */
+static void decide(struct service *service, const struct restart_exit *exit, const char *text,
+		   const char *tail)
 {
 	const struct restart_params params = {
 		.type = service->spec.type,
@@ -136,6 +154,7 @@ static void decide(struct service *service, const struct restart_exit *exit)
 	};
 	struct restart_verdict verdict = restart_decide(&params, &service->slot, exit, clock_random());
 
+	tell_exit(service, text, tail, exit->lived_ms, &verdict);
 	service->up_ms = 0;
 	if (service->stop_asked) {
 		is_down(service);
@@ -163,19 +182,6 @@ static void decide(struct service *service, const struct restart_exit *exit)
 	}
 }
 
-static void tell_exit(struct service *service, const char *text)
-{
-	AUTO(mem_free_str)
-	char *tail = service->tail ? jsontext_clean(errtail_text(service->tail, TAIL_BYTES)) : mem_strdup("");
-	AUTO(mem_free_str)
-	char *data = jsontext_pack("{s:s, s:I, s:s}", "exit", text, "upMs",
-				   (long long)(loop_now_ms(service->loop) - service->started_ms), "stderr",
-				   tail);
-
-	service->events.event(service->events.arg, service->stop_asked ? "info" : "warning", "service.exit",
-			      service->name, data);
-}
-
 /* How a life ended, for people; fresh. */
 static char *exit_error(const struct service *service, const struct child_exit *exit)
 {
@@ -190,10 +196,11 @@ static char *exit_error(const struct service *service, const struct child_exit *
 static void on_child_exit(void *arg, const struct child_exit *exit)
 {
 	struct service *service = arg;
+	AUTO(mem_free_str) char *tail = NULL;
 	const struct restart_exit life = {
 		.stopped = service->stop_asked,
 		.failed = service->failed,
-		.killed_from_outside = !service->signalled && exit->signo &&
+		.killed_from_outside = !service->signalled && exit->signo && !exit->oom &&
 				       signo_kind(exit->signo) != SIGNO_OWN,
 		.exit_code = exit->signo ? 128 + exit->signo : exit->code,
 		.lived_ms = loop_now_ms(service->loop) - service->started_ms,
@@ -202,7 +209,8 @@ static void on_child_exit(void *arg, const struct child_exit *exit)
 	};
 
 	service->child = NULL;
-	errtail_drain(service->tail, TAIL_BYTES * 16);
+	errtail_drain(service->tail, TAIL_BYTES);
+	tail = jsontext_clean(errtail_text(service->tail, TAIL_BYTES));
 	mem_set_str(&service->last_error, exit_error(service, exit));
 	log_write(service->stop_asked || service->replace ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
 		  "service.exit", "service=%s %s up_ms=%lld", service->name, child_exit_text(exit),
@@ -210,10 +218,9 @@ static void on_child_exit(void *arg, const struct child_exit *exit)
 	if (exit->exec_error)
 		log_error("service.start_failed", "service=%s reason=\"%s\"", service->name,
 			  service->last_error);
-	tell_exit(service, child_exit_text(exit));
 	errtail_free(&service->tail);
 	stop_watching(service);
-	decide(service, &life);
+	decide(service, &life, child_exit_text(exit), tail);
 }
 
 static void fail_start(struct service *service, const char *error, bool broken)
@@ -222,7 +229,7 @@ static void fail_start(struct service *service, const char *error, bool broken)
 
 	mem_set_str(&service->last_error, mem_strdup(error));
 	log_error("service.start_failed", "service=%s reason=\"%s\"", service->name, error);
-	decide(service, &life);
+	decide(service, &life, error, "");
 }
 
 static void watch_ready(struct service *service, int fd)
@@ -297,6 +304,8 @@ static void spawn(struct service *service)
 		.fd3 = service->spec.ready_ms == CONFIG_READY_FD ? CHILD_FD3_PIPE : CHILD_FD3_NONE,
 	};
 	AUTO(mem_free_str) char *who = mem_printf("service=%s", service->name);
+	AUTO(mem_free_str) char *group = mem_printf("service-%s", service->name);
+	struct child_limits limits = service->spec.limits;
 	struct child_fds fds;
 	int r = child_spawn(service->loop, &spec, on_child_exit, service, &service->child, &fds);
 
@@ -309,7 +318,8 @@ static void spawn(struct service *service)
 	}
 	if (errtail_new(service->loop, fds.from_stderr, who, &service->tail) < 0)
 		abort(); /* as above */
-	child_set_limits(service->child, &service->spec.limits);
+	limits.group = group;
+	child_set_limits(service->child, &limits);
 	set_state(service, SERVICE_STARTING);
 	watch_ready(service, fds.fd3);
 }

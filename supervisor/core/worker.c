@@ -66,6 +66,7 @@ static void describe_death(struct worker *worker, const struct child_exit *exit,
 		.blame = { .planned = own->planned && !own->faulty,
 			   .faulty = own->faulty,
 			   .sent_by_us = own->signalled,
+			   .oom_evidence = exit->oom,
 			   .signo = exit->signo,
 			   .exit_code = exit->signo ? 0 : exit->code },
 		.text = child_exit_text(exit),
@@ -189,7 +190,9 @@ static void attach(struct worker *worker, const struct child_fds *fds)
 
 static void limit(struct worker *worker)
 {
+	AUTO(mem_free_str) char *group = mem_printf("worker-%s", worker->name);
 	const struct child_limits limits = {
+		.group = group,
 		.memory_bytes = worker->config->memory_limit_bytes,
 		.cpu_ms = worker->config->cpu_limit_ms,
 	};

@@ -19,10 +19,11 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/cgroup.h"
 #include "io/guard.h"
 #include "io/loop.h"
 
-enum { READY_FD = 3, EXEC_FAILED = 127 };
+enum { READY_FD = 3, EXEC_FAILED = 127, CPU_GRACE_S = 5 };
 
 struct child {
 	struct list link; /* in `children` */
@@ -31,6 +32,7 @@ struct child {
 	int pidfd;
 	int error_fd; /* read end of the exec error pipe; -1 when adopted */
 	pid_t pid;
+	struct cgroup *group;	/* NULL when none keeps its memory limit */
 	struct child_exit late; /* of one that had ended before it was adopted */
 	void (*on_exit)(void *arg, const struct child_exit *exit); /* NULL once abandoned */
 	void *arg;
@@ -59,6 +61,7 @@ static void forget(struct child *child)
 	loop_fd_free(&child->watch);
 	fd_close(&child->pidfd);
 	fd_close(&child->error_fd);
+	cgroup_free(&child->group);
 	mem_free(&child);
 }
 
@@ -83,6 +86,7 @@ static void reap(struct child *child)
 	(void)kill(-child->pid, SIGKILL);
 	(void)waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
 	exit = exit_of(&info);
+	exit.oom = exit.signo == SIGKILL && child->group && cgroup_had_oom(child->group);
 	if (child->error_fd >= 0 &&
 	    read(child->error_fd, &exec_error, sizeof(exec_error)) == sizeof(exec_error))
 		exit.exec_error = exec_error;
@@ -446,20 +450,34 @@ void child_signal_group(struct child *child, int signo)
 		(void)kill(child->pid, signo);
 }
 
-static void set_limit(const struct child *child, __rlimit_resource_t resource, int64_t value)
+static void set_limit(const struct child *child, __rlimit_resource_t resource, int64_t soft, int64_t hard)
 {
-	const struct rlimit limit = { .rlim_cur = (rlim_t)value, .rlim_max = (rlim_t)value };
+	const struct rlimit limit = { .rlim_cur = (rlim_t)soft, .rlim_max = (rlim_t)hard };
 
-	if (value > 0 && prlimit(child->pid, resource, &limit, NULL) < 0)
+	if (soft > 0 && prlimit(child->pid, resource, &limit, NULL) < 0)
 		log_warning("child.limit", "pid=%d error=\"%s\"", (int)child->pid, strerror(errno));
 }
 
-void child_set_limits(const struct child *child, const struct child_limits *limits)
+static bool limit_by_group(struct child *child, const struct child_limits *limits)
 {
+	int r = cgroup_new(limits->group, child->pid, limits->memory_bytes, &child->group);
+
+	if (r < 0 && r != -ENOTSUP)
+		log_warning("child.group", "group=%s pid=%d error=\"%s\" effect=\"limited by rlimit\"",
+			    limits->group, (int)child->pid, strerror(-r));
+	return r == 0;
+}
+
+void child_set_limits(struct child *child, const struct child_limits *limits)
+{
+	int64_t cpu_s = (limits->cpu_ms + 999) / 1000;
+
 	if (!child->pid)
 		return;
-	set_limit(child, RLIMIT_DATA, limits->memory_bytes);
-	set_limit(child, RLIMIT_CPU, (limits->cpu_ms + 999) / 1000);
+	if (limits->memory_bytes > 0 && !limit_by_group(child, limits))
+		set_limit(child, RLIMIT_DATA, limits->memory_bytes, limits->memory_bytes);
+	/* Where both are the same the kernel sends KILL, which tells nobody why. */
+	set_limit(child, RLIMIT_CPU, cpu_s, cpu_s + CPU_GRACE_S);
 }
 
 void child_abandon(struct child **child)
@@ -503,7 +521,8 @@ const char *child_exit_text(const struct child_exit *exit)
 	if (exit->exec_error)
 		(void)snprintf(text, sizeof(text), "exec_error=\"%s\"", strerror(exit->exec_error));
 	else if (exit->signo)
-		(void)snprintf(text, sizeof(text), "signal=%d%s", exit->signo, exit->core ? " core=yes" : "");
+		(void)snprintf(text, sizeof(text), "signal=%d%s%s", exit->signo,
+			       exit->core ? " core=yes" : "", exit->oom ? " oom=yes" : "");
 	else
 		(void)snprintf(text, sizeof(text), "exit=%d", exit->code);
 	return text;

@@ -40,6 +40,7 @@ struct child_exit {
 	int code;	/* exit status 0..255, or -1 when a signal ended it */
 	int signo;	/* 0 unless a signal ended it */
 	bool core;	/* it left a core file */
+	bool oom;	/* the kernel killed it, or one of its own, for the memory that it took */
 	int exec_error; /* errno of a failed exec (code is 127 then), else 0 */
 };
 
@@ -71,12 +72,13 @@ void child_signal_group(struct child *child, int signo);
 
 /* Limits of a process; 0 = none. */
 struct child_limits {
-	int64_t memory_bytes; /* of address space that can be written: RLIMIT_DATA */
-	int64_t cpu_ms;	      /* of processor time: RLIMIT_CPU, in whole seconds */
+	const char *group;    /* its name among control groups (cgroup.h), where they keep the next */
+	int64_t memory_bytes; /* of it and its children; where there are no groups, RLIMIT_DATA of each */
+	int64_t cpu_ms;	      /* of processor time: RLIMIT_CPU, in whole seconds; SIGXCPU, KILL 5 s later */
 };
 
 /* Sets them on a running child; its own children inherit them. */
-void child_set_limits(const struct child *child, const struct child_limits *limits);
+void child_set_limits(struct child *child, const struct child_limits *limits);
 
 /* Forgets the child: it is killed, reaped in the background, and no callback comes. Sets *child to NULL. */
 void child_abandon(struct child **child);
@@ -87,7 +89,7 @@ char child_proc_state(const struct child *child);
 /* Resident set in KiB from /proc; 0 when it cannot be read. */
 int64_t child_rss_kb(const struct child *child);
 
-/* "exit=3" or "signal=9" or "exec_error=ENOENT…", for the log; in a static buffer. */
+/* "exit=3" or "signal=9" or "signal=9 oom=yes" or "exec_error=ENOENT…", for the log; in a static buffer. */
 const char *child_exit_text(const struct child_exit *exit);
 
 #endif

@@ -169,6 +169,13 @@ class Life:
         self.note("vfork")
         os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 9, fifo, os.O_RDONLY, 0)])
 
+    def step_allocate(self, count):
+        self.held = bytearray(count)
+
+    def step_spin(self):
+        while True:
+            pass
+
     def step_ignore_term(self):
         signal.signal(signal.SIGTERM, lambda number, frame: self.note("term"))
 
