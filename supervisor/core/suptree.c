@@ -376,9 +376,8 @@ static enum suptree_answer child_failed(struct suptree_node *node, bool counts, 
 	if (first == last) {
 		set_state(node, SUPTREE_STARTING);
 		node->retrying = true;
-		suptree_advance(group);
-		/* A brother who was let start by this may have brought the whole group down. */
-		return node->state == SUPTREE_STARTING ? SUPTREE_YOURSELF : SUPTREE_WAIT;
+		suptree_advance(group); /* the root's other children wait no longer */
+		return SUPTREE_YOURSELF;
 	}
 	set_state(node, SUPTREE_DOWN);
 	restart_span(group, first, last + 1, delay_ms);

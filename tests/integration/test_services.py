@@ -166,14 +166,6 @@ def test_one_over_its_processor_time_is_ended(make_tree, services):
     others_are_well(tree, services)
 
 
-def test_a_crash_report_is_bounded(make_daemon, services):
-    daemon = make_daemon(sections(services.pool(), services.service("a", "flood", "live=1", "status=3", type="temporary")))
-    event = daemon.wait_event("service.exit", 30, subject="a")
-    assert event["data"]["exit"] == "exit=3"
-    assert 1000 < len(event["data"]["stderr"]) <= 64 << 10
-    assert set(event["data"]["stderr"]) <= {"e", "\n"}
-
-
 # Reload.
 
 def test_a_reload_starts_what_was_added_and_stops_what_was_removed(make_tree, services):

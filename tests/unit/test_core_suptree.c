@@ -179,20 +179,25 @@ static void a_restart_that_fails_leaves_alone_who_is_up_already(void **state)
 	struct fake_leaf *a = fake_three(fake, group, 'a');
 
 	(void)state;
+	(void)fake_leaf(fake, group, "d");
 	suptree_start(fake->tree);
-	fake_expect(fake, "+a +b +c");
+	fake_expect(fake, "+a +b +c +d");
 	fake_settle(fake);
 	a[2].start = START_NEVER;
 	fake_fail(&a[0], true);
-	fake_expect(fake, "-c -b +a +b +c");
-	/* b is up: only c, which fails to start, is tried again. */
+	fake_expect(fake, "-d -c -b +a +b +c");
+	/* b is up: only c, which fails to start, and d are tried again. */
 	fake_fail(&a[2], true);
-	fake_expect(fake, "~c");
+	fake_expect(fake, "+c");
 	suptree_up(a[2].node);
+	fake_expect(fake, "+d");
+	fake_settle(fake);
 	fake_fail(&a[1], true);
-	fake_expect(fake, "-c +b +c");
+	fake_expect(fake, "-d -c +b +c");
+	suptree_up(a[2].node);
+	fake_expect(fake, "+d");
 	suptree_stop(fake->tree);
-	fake_expect(fake, "-c -b -a");
+	fake_expect(fake, "-d -c -b -a");
 	fake_free(fake);
 }
 

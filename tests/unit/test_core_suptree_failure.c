@@ -289,6 +289,27 @@ static void one_that_waits_for_its_restart_can_be_removed(void **state)
 	fake_free(fake);
 }
 
+static void a_removal_before_those_that_wait_for_their_restart_loses_none_of_them(void **state)
+{
+	struct fake_tree *fake = fake_new(STRATEGY_ONE_FOR_ONE, 5);
+	struct suptree_node *group = fake_group(fake, NULL, "group", STRATEGY_REST_FOR_ONE, 5);
+	struct fake_leaf *a = fake_three(fake, group, 'a'), *d = fake_leaf(fake, group, "d");
+	int gone = 0;
+
+	(void)state;
+	suptree_start(fake->tree);
+	fake_expect(fake, "+a +b +c +d");
+	fake_settle(fake);
+	d->stop = a[0].stop = STOP_NOW;
+	fake_fail(&a[2], true);
+	suptree_remove(a[0].node, count_gone, &gone);
+	assert_int_equal(gone, 1);
+	fake_expect(fake, "-d -a +c +d");
+	suptree_stop(fake->tree);
+	fake_expect(fake, "-d -c -b");
+	fake_free(fake);
+}
+
 static void one_on_trial_can_be_removed(void **state)
 {
 	struct fake_tree *fake = fake_new(STRATEGY_ONE_FOR_ONE, 1);
@@ -395,6 +416,35 @@ static void an_operators_stop_cancels_a_restart(void **state)
 	fake_free(fake);
 }
 
+static void an_operators_stop_of_a_group_that_fails_is_the_last_word(void **state)
+{
+	struct fake_tree *fake = fake_new(STRATEGY_ONE_FOR_ONE, 5);
+	struct suptree_node *group = fake_group(fake, NULL, "group", STRATEGY_ONE_FOR_ONE, 1);
+	struct fake_leaf *a = fake_three(fake, group, 'a');
+
+	(void)state;
+	suptree_start(fake->tree);
+	fake_expect(fake, "+a +b +c");
+	fake_settle(fake);
+	fake_fail(&a[0], true);
+	fake_expect(fake, "~a");
+	fake_settle(fake);
+	a[2].stop = STOP_WHEN_HURRIED;
+	fake_fail(&a[0], true);
+	assert_int_equal(suptree_state(group), SUPTREE_STOPPING);
+	suptree_hold(group);
+	fake_went_down(&a[2]);
+	fake_expect(fake, "-c -b");
+	fake_settle(fake);
+	assert_int_equal(suptree_state(group), SUPTREE_DOWN);
+	assert_int_equal(suptree_release(group), 0);
+	fake_expect(fake, "+a +b +c");
+	a[2].stop = STOP_NOW;
+	suptree_stop(fake->tree);
+	fake_expect(fake, "-c -b -a");
+	fake_free(fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -408,10 +458,12 @@ int main(void)
 		cmocka_unit_test(a_removed_child_is_stopped_and_gone_while_others_stay),
 		cmocka_unit_test(a_group_is_removed_with_its_children),
 		cmocka_unit_test(one_that_waits_for_its_restart_can_be_removed),
+		cmocka_unit_test(a_removal_before_those_that_wait_for_their_restart_loses_none_of_them),
 		cmocka_unit_test(one_on_trial_can_be_removed),
 		cmocka_unit_test(what_is_added_starts_alone),
 		cmocka_unit_test(what_an_operator_stops_stays_down_until_he_starts_it),
 		cmocka_unit_test(an_operators_stop_cancels_a_restart),
+		cmocka_unit_test(an_operators_stop_of_a_group_that_fails_is_the_last_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -186,7 +186,7 @@ def test_counts_are_right_in_mid_storm(make_tree, services):
     assert sorted(child["pid"] for child in children) == services.living()
 
 
-def test_a_change_of_the_groups_by_reload_keeps_untouched_pids(make_tree, services):
+def test_reload_leaves_untouched_pids_untouched(make_tree, services):
     tree = make_tree(services.group("group", "one_for_one", services.service("a"), services.service("b")),
                      services.service("c"), services.service("d"))
     tree.wait_up("group", "c", "d", "probe")
