@@ -144,8 +144,9 @@ def test_it_can_be_stopped_while_its_postgres_is_made(make_daemon, make_fake):
 
 
 def test_kill_9_leaves_no_process_behind(make_daemon, make_fake):
-    fake = make_fake([*GREETING, ["ignore_term"], ["serve", {"delay": 60}]])
-    daemon = make_daemon({**fake.ini(size=3), "database": {"url": "embedded"}}).wait_ready()
+    """Not even of workers that neither read nor heed a signal."""
+    fake = make_fake([*GREETING, ["ignore_term"], ["hang"]])
+    daemon = make_daemon({**fake.ini(size=3, ping_interval="1m"), "database": {"url": "embedded"}}).wait_ready()
     pids = daemon.all_pids()
     assert len(pids) > 8
     daemon.kill()
