@@ -51,6 +51,7 @@ set_check() {
 		python3-hypothesis
 		python3-psycopg2
 		python3-pytest
+		python3-pytest-xdist
 		python3-venv
 		python3-yaml
 		shellcheck=/usr/bin/shellcheck

@@ -321,7 +321,7 @@ const char *const *program_health_argv(const struct program *program)
 
 const char *const *program_health_env(const struct program *program)
 {
-	return list_of(&program->worker_env);
+	return list_of(&program->pools[0].env);
 }
 
 const char *program_variable(const struct program *program, const char *name)

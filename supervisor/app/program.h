@@ -32,6 +32,7 @@ struct program_pool program_pool(const struct program *program, size_t index);
 const char *const *program_service_env(const struct program *program, size_t index);
 const char *const *program_plain_env(const struct program *program); /* for Postgres */
 const char *const *program_health_argv(const struct program *program);
+/* As the first pool's workers have it: what the ini adds there may be what they need to run. */
 const char *const *program_health_env(const struct program *program);
 
 /* Value of a variable in the workers' environment; NULL when unset or empty. */

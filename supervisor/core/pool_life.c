@@ -230,6 +230,9 @@ void pool_retire(struct pool *pool, struct worker *worker)
 /* An operator's restart: also of a worker that is parked or waits out a delay. */
 static void restart_one(struct pool *pool, struct worker *worker)
 {
+	/* An heir that boots still was started as things were before: it is the one to begin anew. */
+	if (worker->heir)
+		worker = worker->heir;
 	if (worker_is_serving(worker)) {
 		replace(pool, worker);
 		return;

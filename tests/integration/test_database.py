@@ -181,7 +181,10 @@ def test_a_stopped_daemon_gives_its_work_to_the_next(make_proctor, simulator):
 def test_a_row_that_the_database_refuses_fails_alone(on_server, simulator):
     sql(on_server, "ALTER TABLE transcripts ADD CONSTRAINT no_seven CHECK (content->'turns'->0->>'probePrompt' "
                    "NOT LIKE 'Case 7:%')")
+    hold(simulator)
     run = start(on_server, 20)
+    wait_asked(simulator, 20)
+    hold(simulator, False)
     shown = wait_end(on_server, run)
     assert shown["progress"] == {"total": 20, "completed": 19, "failed": 1, "cancelled": 0}
     error, = on_server.call("jobs", run=run, state="failed")["items"]

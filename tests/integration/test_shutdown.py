@@ -11,8 +11,7 @@ from harness import place
 
 
 def assert_nothing_left(daemon, pids):
-    alive = [pid for pid in pids if place.process_is_alive(pid)]
-    assert alive == [], [open(f"/proc/{pid}/cmdline", encoding="utf-8").read() for pid in alive]
+    place.wait_until(lambda: not any(map(place.process_is_alive, pids)), 2, "the end of all processes")
     left = os.listdir(os.path.dirname(daemon.socket_path))
     assert not [name for name in left if not name.endswith(".lock")], left
 
@@ -144,8 +143,9 @@ def test_it_can_be_stopped_while_its_postgres_is_made(make_daemon, make_fake):
 
 
 def test_kill_9_leaves_no_process_behind(make_daemon, make_fake):
-    fake = make_fake([*GREETING, ["ignore_term"], ["serve", {"delay": 60}]])
-    daemon = make_daemon({**fake.ini(size=3), "database": {"url": "embedded"}}).wait_ready()
+    """Not even of workers that neither read nor heed a signal."""
+    fake = make_fake([*GREETING, ["ignore_term"], ["hang"]])
+    daemon = make_daemon({**fake.ini(size=3, ping_interval="1m"), "database": {"url": "embedded"}}).wait_ready()
     pids = daemon.all_pids()
     assert len(pids) > 8
     daemon.kill()
@@ -162,6 +162,7 @@ def test_after_kill_9_the_next_start_takes_over_and_finishes_the_run(make_daemon
     daemon.start()
     line = daemon.wait_log(r"store\.registered node=\d+ taken_back=[1-9]", 30)
     assert int(line.rpartition("=")[2]) >= 20
+    daemon.wait_ready()
     assert daemon.wait_run(run)["progress"] == {"total": 60, "completed": 60, "failed": 0, "cancelled": 0}
     assert daemon.rows("SELECT count(*), count(DISTINCT (scenario_id, model_id, sample_index)) FROM transcripts "
                        "WHERE run_id = %s", run) == [(60, 60)]

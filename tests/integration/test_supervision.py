@@ -336,9 +336,11 @@ def test_an_operator_restarts_one_worker(make_daemon, make_fake):
     daemon = make_daemon(fake.ini(size=2)).wait_ready()
     before = {worker["worker"]: worker["pid"] for worker in daemon.workers()}
     daemon.call("workers.restart", worker="probe/1")
-    place.wait_until(lambda: daemon.worker_pids()[0] != before["probe/1"] and daemon.workers()[0]["state"] == "ready",
-                     10, "a new worker")
-    assert daemon.worker_pids()[1] == before["probe/2"]
+    place.wait_until(lambda: before["probe/1"] not in daemon.worker_pids(), 10, "the end of the old worker")
+    after = {worker["worker"]: worker["pid"] for worker in daemon.workers()}
+    assert after.keys() == before.keys()
+    assert after["probe/2"] == before["probe/2"]
+    wait_serving(daemon, 2)
     daemon.wait_event("worker.restart_requested", subject="probe/1")
 
 

@@ -1,6 +1,8 @@
 """A worker that talks nonsense, too much, or in the wrong order costs itself, never the daemon."""
 
+import os
 import signal
+import time
 
 import pytest
 
@@ -175,9 +177,9 @@ def test_a_worker_that_floods_stderr_disturbs_nobody(make_daemon, make_fake, sta
     run = start_run(daemon, [f"job {number}" for number in range(20)])
     with daemon.connect() as control:
         while not fake.journal("flooded"):
-            before = place.time.monotonic()
+            before = time.monotonic()
             control.call("status")
-            slowest = max(slowest, place.time.monotonic() - before)
+            slowest = max(slowest, time.monotonic() - before)
     daemon.wait_run(run)
     assert fake.journal("flooded")[0]["bytes"] > 20 << 20, "that was no flood"
     assert slowest < 0.5
@@ -193,9 +195,15 @@ def test_a_worker_that_closes_its_stdout_is_replaced(make_daemon, make_fake):
 
 
 def test_what_a_worker_said_before_its_end_counts(make_daemon, make_fake, start_run):
-    """The last answer is in the pipe when the process is gone already."""
-    fake = make_fake([*GREETING, ["wait_job"], ["turn", {}], ["signal", int(signal.SIGKILL)]], WORKING)
+    """The daemon is kept from looking until answer and end are both there."""
+    fake = make_fake([*GREETING, ["wait_job"], ["wait_file", "stopped"], ["turn", {}], ["signal", int(signal.SIGKILL)]],
+                     WORKING)
     daemon = make_daemon(fake.ini()).wait_ready()
     run = start_run(daemon, ["one"])
+    pid = fake.wait("step", name="wait_file")["pid"]
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    fake.allow("stopped")
+    place.wait_until(lambda: not place.process_is_alive(pid), 10, "the worker's end")
+    os.kill(daemon.process.pid, signal.SIGCONT)
     daemon.wait_run(run)
     assert fake.calls() == [("one", 2), ("one", 3)]
