@@ -259,6 +259,8 @@ const char *dispatch_why(const struct dispatch *dispatch, const struct lane *lan
 		return "the daemon is stopping";
 	if (pool_serving(lane->pool) == 0)
 		return pool_degraded(lane->pool) ? "the worker pool is degraded" : "no worker is ready";
+	if (pool_is_renewing(lane->pool))
+		return "workers with the new settings are starting";
 	if (pool_free_slots(lane->pool) == 0)
 		return "all workers are full";
 	if (!store_is_ready(dispatch->store))

@@ -132,7 +132,10 @@ bool pool_set_program(struct pool *pool, const char *const *argv, const char *co
 	pool->fork_argv = fork_argv ? mem_copy_words(fork_argv) : NULL;
 	pool->env = mem_copy_words(env);
 	list_foreach (at, &pool->workers) {
-		pool_give_program(pool, list_entry(at, struct worker, link));
+		struct worker *worker = list_entry(at, struct worker, link);
+
+		pool_give_program(pool, worker);
+		worker->outdated = worker_state_has_process(worker->state);
 	}
 	forkserver_set_program(pool->forkserver, (const char *const *)pool->fork_argv,
 			       (const char *const *)pool->env);
@@ -250,14 +253,34 @@ struct worker *pool_find(struct pool *pool, int number)
 	return NULL;
 }
 
+/* Whether a worker with the present program and environment serves, or is about to for all that is known. */
+static bool has_current(const struct pool *pool)
+{
+	list_foreach (at, &pool->workers) {
+		const struct worker *worker = list_entry(at, struct worker, link);
+
+		if (!worker->outdated && worker_state_has_process(worker->state) && !worker->retiring &&
+		    (worker_is_serving(worker) || worker->slot.failures == 0))
+			return true;
+	}
+	return false;
+}
+
+/* A conversation begun after a reload shall have the new key: outdated workers get none while another can. */
+static bool takes_more(const struct worker *worker, bool current)
+{
+	return worker_has_room(worker) && !(worker->outdated && current);
+}
+
 struct worker *pool_pick(struct pool *pool, bool alone)
 {
+	bool current = has_current(pool);
 	struct worker *best = NULL;
 
 	list_foreach (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
 
-		if (!worker_has_room(worker) || (alone && worker->held > 0))
+		if (!takes_more(worker, current) || (alone && worker->held > 0))
 			continue;
 		if (!best || worker->held < best->held)
 			best = worker;
@@ -267,15 +290,27 @@ struct worker *pool_pick(struct pool *pool, bool alone)
 
 int pool_free_slots(const struct pool *pool)
 {
+	bool current = has_current(pool);
 	int slots = 0;
 
 	list_foreach (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
 
-		if (worker_has_room(worker))
+		if (takes_more(worker, current))
 			slots += worker->capacity - worker->held;
 	}
 	return slots;
+}
+
+bool pool_is_renewing(const struct pool *pool)
+{
+	if (pool_free_slots(pool) > 0)
+		return false;
+	list_foreach (at, &pool->workers) {
+		if (worker_has_room(list_entry(at, struct worker, link)))
+			return true;
+	}
+	return false;
 }
 
 int pool_held(const struct pool *pool)

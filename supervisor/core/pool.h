@@ -72,11 +72,15 @@ const struct config_pool *pool_config(const struct pool *pool);
 const struct list *pool_workers(const struct pool *pool);
 struct worker *pool_find(struct pool *pool, int number); /* NULL when there is none */
 
-/* The least loaded worker with room; NULL when none. `alone`: one that holds nothing. */
+/* The least loaded worker with room; NULL when none. `alone`: one that holds nothing. After a change of
+ * program or environment only those started since are picked, unless none of them can be had. */
 struct worker *pool_pick(struct pool *pool, bool alone);
 
 /* Probes that could be sent now. */
 int pool_free_slots(const struct pool *pool);
+
+/* Whether there would be room but for such a change: those started since are not ready yet. */
+bool pool_is_renewing(const struct pool *pool);
 int pool_held(const struct pool *pool);
 int pool_serving(const struct pool *pool);
 int pool_size(const struct pool *pool);

@@ -288,7 +288,7 @@ static void spawn(struct worker *worker)
 	struct worker_own *own = worker->own;
 
 	own->planned = own->faulty = own->signalled = own->proven = own->overdue = own->dumped = false;
-	own->recycle_told = false;
+	own->recycle_told = worker->outdated = false;
 	own->hang = (struct hang){ 0 };
 	worker->verdict = HANG_NONE;
 	worker->ailment = NULL;

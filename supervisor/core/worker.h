@@ -76,6 +76,7 @@ struct worker {
 	struct list link;	  /* the pool's */
 	bool solo;		  /* holds one probe that runs alone, and gets no other */
 	bool retiring;		  /* the pool shrinks: no restart after this life */
+	bool outdated;		  /* the pool's: this life was started with what is replaced since */
 	bool replace;		  /* the pool's: start anew at once when this life has ended */
 	struct worker *heir;	  /* the pool's: takes its place once it is ready; NULL = none does */
 	struct worker *elder;	  /* the pool's: the one whose place it is to take */

@@ -113,6 +113,20 @@ def test_issue_key_is_not_set_fix_write_the_key_file_reload_and_retry(make_proct
         assert wait_end(daemon, run)["progress"] == {"total": 2, "completed": 2, "failed": 0, "cancelled": 0}
 
 
+def test_issue_key_is_not_set_a_retry_waits_for_the_workers_that_have_the_key(make_proctor, changed_workers):
+    # A start that takes its time once there is a key: the old worker could be asked meanwhile.
+    command = changed_workers("probe.py", "def serve():", "if 'OPENAI_API_KEY' in os.environ:\n"
+                              "    __import__('time').sleep(1)\n\n\ndef serve():")
+    with make_proctor({"pool:probe": {"command": command}}, keys={}) as daemon:
+        run = start(daemon, 2)
+        assert wait_end(daemon, run)["status"] == "FAILED"
+        daemon.write_keys({"OPENAI_API_KEY": "now-there"})
+        daemon.call("reload")
+        daemon.call("run.retry", run=run)
+        place.wait_until(lambda: lane(daemon)["why"] == "workers with the new settings are starting", 5, "the wait")
+        assert wait_end(daemon, run)["progress"]["completed"] == 2
+
+
 def test_issue_key_is_not_set_run_start_warns_before_any_probe_fails(make_proctor):
     with make_proctor({"provider:openai": {"base_url": "http://127.0.0.1:9"}}, keys={}) as daemon:
         definition = daemon.call("definition.import", name="one", scenarios=[{"prompt": "Well?"}])["id"]
