@@ -59,7 +59,7 @@ run_pyflakes() {
 }
 
 run_pycodestyle() {
-	pycodestyle --max-line-length=120 --ignore=E121,E123,E126,E127,E128,E129,E226,W503,W504 "${python_files[@]}"
+	pycodestyle --max-line-length=120 --ignore=E101,E121,E123,E126,E127,E128,E129,E226,W191,W503,W504 "${python_files[@]}"
 }
 
 check 'format (clang-format)' run_format
