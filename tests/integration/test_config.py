@@ -1,6 +1,7 @@
 """A configuration with a mistake is refused with file, line, key and what is allowed; nothing has begun then."""
 
 import os
+import pwd
 import subprocess
 
 import pytest
@@ -236,19 +237,21 @@ def test_a_state_folder_that_is_not_writable_is_told_and_left_alone(make_daemon,
     place.remove_folder(folder)
 
 
-@pytest.mark.skipif(not place.is_root(), reason="only root changes users")
-def test_a_user_that_is_not_there_is_told_with_the_remedy(make_daemon, make_fake):
+def test_a_user_that_is_not_there_matters_to_root_alone(make_daemon, make_fake):
+    if not place.is_root():
+        make_daemon({**make_fake(WORKING).ini(), "daemon": {"user": "nosuchuser"}}).wait_ready()
+        return
     line = start_and_fail(make_daemon, make_fake, user="nosuchuser")
     assert 'there is no user "nosuchuser" on this system; make it (useradd --system nosuchuser)' in line
 
 
-@pytest.mark.skipif(not place.is_root(), reason="only root changes users")
-def test_started_as_root_it_drops_to_the_user(make_daemon, make_fake):
+def test_it_runs_as_the_user_and_never_as_root(make_daemon, make_fake):
     daemon = make_daemon(make_fake(WORKING).ini()).wait_ready()
+    wanted = str(pwd.getpwnam(place.run_user()).pw_uid)
     for pid in daemon.all_pids():
         with open(f"/proc/{pid}/status", encoding="ascii") as status:
             ids = next(line.split()[1:] for line in status if line.startswith("Uid:"))
-        assert ids == ["65534"] * 4
+        assert ids == [wanted] * 4
 
 
 def test_config_show_tells_values_and_where_they_come_from(make_daemon, make_fake):
