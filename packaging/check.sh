@@ -43,10 +43,10 @@ stage_unit() {
 		UBSAN_OPTIONS=print_stacktrace=1 xargs -P "$jobs" -I{} bash -c 'run_unit build/asan/tests/{}'
 }
 
-# Tests wait more than they compute: one process more than there are cores. A file's tests stay together, for
-# what they share.
+# Tests wait more than they compute, so one a core leaves room for what they start. A file's tests stay together,
+# for what they share.
 run_pytest() {
-	"$python" -B -m pytest -q -p no:cacheprovider --durations=5 -n "$((jobs + 1))" --dist loadfile "$@"
+	"$python" -B -m pytest -q -p no:cacheprovider --durations=5 -n "$jobs" --dist loadfile "$@"
 }
 
 stage_workers() {

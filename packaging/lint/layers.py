@@ -81,7 +81,7 @@ def is_system_header(target):
 
 SYSTEM_HEADERS = frozenset("""
     assert.h ctype.h dirent.h endian.h errno.h fcntl.h float.h fnmatch.h getopt.h glob.h grp.h inttypes.h libgen.h
-    limits.h locale.h math.h netdb.h poll.h pthread.h pwd.h regex.h sched.h setjmp.h signal.h spawn.h
+    limits.h locale.h malloc.h math.h netdb.h poll.h pthread.h pwd.h regex.h sched.h setjmp.h signal.h spawn.h
     stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h string.h
     strings.h syslog.h termios.h threads.h time.h unistd.h wchar.h wctype.h
 """.split())
