@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bench import crashloop, idle, inflight, pools, probes, restart, storm  # noqa: E402  (the path above must be set first)
+from bench import crashloop, idle, inflight, pools, probes, restart, storm  # noqa: E402  (needs the path above)
 
 FIGURES = {
     "probes_per_s": probes.measure,

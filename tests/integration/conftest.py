@@ -153,7 +153,7 @@ def make_module_daemon(request, databases):
 
 @pytest.fixture
 def start_run():
-    """start_run(daemon, prompts, models=["gpt-4"], followups=2, **run.start's) imports a definition; gives the run's id."""
+    """start_run(daemon, prompts, models=["gpt-4"], followups=2, **run.start's): imports a definition, gives the id."""
 
     def start(daemon, prompts, models=("gpt-4",), followups=2, **options):
         definition = {**DEFINITION, "followups": DEFINITION["followups"][:followups]}
@@ -201,7 +201,7 @@ def services():
 
 @pytest.fixture
 def make_tree(request, services):
-    """make_tree(part, …, start=True) gives a daemon over these sections, without a database; it is ended behind the test."""
+    """make_tree(part, …, start=True) gives a daemon over these sections, with no database; ended behind the test."""
     made = request.node.stash.setdefault(_shown, [])
 
     def make(*parts, start=True, **options):

@@ -172,10 +172,6 @@ class Life:
     def step_allocate(self, count):
         self.held = bytearray(count)
 
-    def step_spin(self):
-        while True:
-            pass
-
     def step_ignore_term(self):
         signal.signal(signal.SIGTERM, lambda number, frame: self.note("term"))
 
@@ -294,7 +290,8 @@ class Conversations:
 
 
 def body_of(number):
-    return json.dumps({"turnNumber": number, "promptLabel": "scenario_prompt" if number == 1 else f"followup_{number - 1}",
+    label = "scenario_prompt" if number == 1 else f"followup_{number - 1}"
+    return json.dumps({"turnNumber": number, "promptLabel": label,
                        "probePrompt": "?", "targetResponse": f"answer {number}", "inputTokens": 10, "outputTokens": 20,
                        "reasoningTokens": 0, "durationMs": 5, "finishReason": "stop", "modelVersion": "fake-1",
                        "startedAt": "2025-01-01T00:00:00Z"}).encode()
@@ -302,7 +299,8 @@ def body_of(number):
 
 def turn_of(job, number, previous, body, last):
     digest = hashlib.blake2b(previous.encode() + body, digest_size=16).hexdigest()
-    return {"type": "turn", "id": job["id"], "attempt": job["attempt"], "number": number, "last": last, "prev": previous,
+    return {"type": "turn", "id": job["id"], "attempt": job["attempt"], "number": number, "last": last,
+            "prev": previous,
             "digest": digest, "latency_ms": 5, "usage": {"input": 10, "output": 20, "reasoning": 0}, "bytes": len(body)}
 
 

@@ -172,7 +172,8 @@ def test_clients_that_go_away_in_the_middle_are_forgotten(daemon):
     for _ in range(10):
         clients = [daemon.connect() for _ in range(10)]
         for number, client in enumerate(clients):
-            client.send_bytes(b'{"id":1,"cmd":"events","args":{"follow":true}}\n' if number % 2 else b'{"id":1,"cmd":"heal')
+            whole, half = b'{"id":1,"cmd":"events","args":{"follow":true}}\n', b'{"id":1,"cmd":"heal'
+            client.send_bytes(whole if number % 2 else half)
         for client in clients:
             client.close()
         place.wait_until(lambda: daemon.call("status")["clients"] == 1, 10, "all clients but this one to be forgotten")

@@ -86,7 +86,8 @@ def test_the_check_is_repeated_every_health_interval(make_daemon, make_fake, env
 
     environment.break_it()
     told = checked(daemon, False)
-    assert "pycurl is missing (No module named frobnicate; it calls the providers): apt-get install python3-pycurl" == told["reason"]
+    assert told["reason"] == ("pycurl is missing (No module named frobnicate; it calls the providers): "
+                              "apt-get install python3-pycurl")
     status = daemon.call("status")
     assert status["state"] == "degraded"
     assert f"the Python environment is not healthy: {told['reason']}" in status["notes"]
@@ -135,8 +136,8 @@ def test_who_asks_for_a_check_and_leaves_disturbs_nobody(make_daemon, make_fake,
 def test_require_healthy_refuses_to_start_with_the_reason(make_daemon, make_fake, environment):
     environment.break_it()
     fake = make_fake(WORKING)
-    daemon = make_daemon({**fake.ini(require_healthy=True, environment=environment.variable), "database": {"url": "embedded"}},
-                         start=False)
+    daemon = make_daemon({**fake.ini(require_healthy=True, environment=environment.variable),
+                          "database": {"url": "embedded"}}, start=False)
     assert daemon.spawn().wait_exit() == 78
     refusal = [line for line in daemon.log_lines() if "daemon.refused" in line]
     assert len(refusal) == 1

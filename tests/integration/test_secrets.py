@@ -6,12 +6,12 @@ import subprocess
 import pytest
 
 from fake_pool import WORKING
-from harness import place
 from harness.proctor import KEY_VARIABLES
 from harness.simulator import PROVIDERS
 
 PASSWORD = "planted-password-7f3a"
-MODELS = dict(zip(PROVIDERS, ("gpt-4", "claude-3-sonnet", "gemini-1.5-pro", "grok-2", "deepseek-chat", "mistral-large")))
+MODELS = dict(zip(PROVIDERS, ("gpt-4", "claude-3-sonnet", "gemini-1.5-pro", "grok-2", "deepseek-chat",
+                              "mistral-large")))
 KEYS = {variable: f"bad-planted-{variable.lower().replace('_api_key', '')}-5e1c" for variable in KEY_VARIABLES}
 SECRETS = [PASSWORD, *KEYS.values()]
 
@@ -124,7 +124,8 @@ def test_a_malformed_database_url_is_refused_without_the_password(make_daemon, m
 
 def test_a_password_in_the_key_file_stays_there(make_daemon, make_fake, postgres):
     url = postgres.database().replace("proctor@", f"proctor:{PASSWORD}@")
-    daemon = make_daemon({**make_fake(WORKING).ini(), "database": {"url": None}}, keys={"DATABASE_URL": url}).wait_ready()
+    ini = {**make_fake(WORKING).ini(), "database": {"url": None}}
+    daemon = make_daemon(ini, keys={"DATABASE_URL": url}).wait_ready()
     status = daemon.call("status")
     assert status["database"]["ready"] is True
     assert "proctor:***@" in status["database"]["url"], "the database in effect is shown"

@@ -150,8 +150,9 @@ def resident_kb(pid):
 
 def test_one_over_its_memory_limit_gets_no_more(make_tree, services):
     program = "import sys; sys.stdout.write('x' * 10); b = bytearray(400 << 20); import time; time.sleep(60)"
-    tree = make_tree(LIMITED, {"service:broken": {"command": f'/usr/bin/python3 -S -c "{program}"', "memory_limit": "200M",
-                                                  "restart_delay": "20ms", "restart_delay_max": "50ms"}},
+    tree = make_tree(LIMITED, {"service:broken": {"command": f'/usr/bin/python3 -S -c "{program}"',
+                                                  "memory_limit": "200M", "restart_delay": "20ms",
+                                                  "restart_delay_max": "50ms"}},
                      services.service("neighbour"))
     tree.wait_log("MemoryError")
     assert tree.wait_node("broken", state="parked")["why"].endswith("exit=1")

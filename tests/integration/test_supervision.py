@@ -10,7 +10,8 @@ from harness import place
 
 
 def wait_serving(daemon, count, deadline=15):
-    place.wait_until(lambda: daemon.call("status")["pools"][0]["serving"] == count, deadline, f"{count} serving workers")
+    place.wait_until(lambda: daemon.call("status")["pools"][0]["serving"] == count, deadline,
+                     f"{count} serving workers")
 
 
 def completed(daemon, run, deadline=30):
@@ -38,7 +39,8 @@ def bought_twice(simulator):
     (["signal", int(signal.SIGKILL)], "signal=9"),
     (["signal", int(signal.SIGTERM)], "signal=15"),
 ], ids=["exit_1", "exit_0", "SIGSEGV", "SIGKILL", "SIGTERM"])
-def test_a_worker_that_ends_is_replaced_and_its_jobs_go_on_where_they_were(make_daemon, make_fake, start_run, end, text):
+def test_a_worker_that_ends_is_replaced_and_its_jobs_go_on_where_they_were(make_daemon, make_fake, start_run,
+                                                                           end, text):
     fake = make_fake([*GREETING, ["serve", {"at": {"one": [end]}, "at_turn": 2}]], WORKING)
     daemon = make_daemon(fake.ini()).wait_ready()
     completed(daemon, start_run(daemon, ["one"]))
@@ -98,7 +100,8 @@ def test_a_killed_worker_loses_no_probe_and_no_answer_that_came_is_bought_again(
 
 def test_a_turn_that_was_received_is_never_bought_twice(make_daemon, simulator, start_run):
     """All conversations wait for their second call when their worker dies: no first call is repeated."""
-    daemon = make_daemon({**simulator.ini("openai", requests_per_minute=0), "pool:probe": {"size": 2, "restart_delay": "20ms"}},
+    daemon = make_daemon({**simulator.ini("openai", requests_per_minute=0),
+                          "pool:probe": {"size": 2, "restart_delay": "20ms"}},
                          keys={"OPENAI_API_KEY": "k"}).wait_ready()
     simulator.post("/_sim/script", {"rules": [{"do": "hang", "match": {"turn": 2}, "times": 10}]})
     run = start_run(daemon, [f"question {number}" for number in range(10)])
@@ -133,7 +136,8 @@ def test_a_program_that_is_not_there_is_said_so(make_daemon, make_fake):
     fake = make_fake(WORKING)
     daemon = make_daemon(fake.ini(command="/nowhere/worker"))
     daemon.wait_log("/nowhere/worker cannot be started: No such file or directory")
-    place.wait_until(lambda: "No such file" in (daemon.workers()[0]["lastDeath"] or ""), 5, "the reason in workers.list")
+    place.wait_until(lambda: "No such file" in (daemon.workers()[0]["lastDeath"] or ""), 5,
+                     "the reason in workers.list")
     place.wait_until(lambda: daemon.call("status")["state"] == "degraded", 15, "a degraded state")
     assert any("/nowhere/worker cannot be started" in note for note in daemon.call("status")["notes"])
 
@@ -259,7 +263,8 @@ def test_a_pool_that_only_crashes_is_given_up_and_the_daemon_lives(make_daemon, 
 
 def test_kills_from_outside_never_degrade_a_pool_that_works(make_daemon, make_fake):
     fake = make_fake(WORKING)
-    daemon = make_daemon({**fake.ini(stable_after="10ms", ping_interval="20ms"), "group:root": {"intensity": 2, "period": "1m"}})
+    daemon = make_daemon({**fake.ini(stable_after="10ms", ping_interval="20ms"),
+                          "group:root": {"intensity": 2, "period": "1m"}})
     for number in range(1, 7):
         fake.wait("born", number)
         place.wait_until(lambda: daemon.workers()[0]["lastPongMs"] is not None, 10, "a pong")
@@ -281,7 +286,8 @@ def test_an_operators_restarts_are_no_failures(make_daemon, make_fake):
 
 def test_a_worker_told_to_restart_that_ignores_TERM_is_killed_after_its_shutdown_timeout(make_daemon, make_fake):
     fake = make_fake([*GREETING, ["ignore_term"], ["hang"]], WORKING)
-    daemon = make_daemon({**fake.ini(shutdown_timeout="300ms", ping_interval="30s"), "daemon": {"drain_timeout": "100ms"}}).wait_ready()
+    daemon = make_daemon({**fake.ini(shutdown_timeout="300ms", ping_interval="30s"),
+                          "daemon": {"drain_timeout": "100ms"}}).wait_ready()
     daemon.call("workers.restart", worker="probe/1")
     fake.wait("term")
     event = daemon.wait_event("worker.exit")
@@ -388,4 +394,5 @@ def test_growing_again_while_shrinking_gives_the_wanted_number(make_daemon, make
     place.wait_until(lambda: all(worker["held"] for worker in daemon.workers()), 10, "work in every worker")
     daemon.call("workers.scale", size=2)
     daemon.call("workers.scale", size=4)
-    place.wait_until(lambda: [worker["state"] for worker in daemon.workers()] == ["ready"] * 4, 10, "four ready workers")
+    place.wait_until(lambda: [worker["state"] for worker in daemon.workers()] == ["ready"] * 4, 10,
+                     "four ready workers")

@@ -11,6 +11,7 @@ from harness import place
 from harness.control import ControlError
 from services import sections
 
+
 def notes_on(tree, name):
     """What `status` notes of the node."""
     return [note for note in tree.call("status")["notes"] if note.startswith(name + " ") or f": {name}:" in note]

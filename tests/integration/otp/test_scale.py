@@ -8,7 +8,8 @@ FEW, MANY = 40, 200
 
 def test_crash_reports_are_bounded(make_daemon, services):
     """Megabytes on stderr before the end: the record keeps the last of them, the log not all of the lines."""
-    daemon = make_daemon(sections(services.pool(), services.service("a", "flood", "live=1", "status=3", type="temporary")))
+    flooding = services.service("a", "flood", "live=1", "status=3", type="temporary")
+    daemon = make_daemon(sections(services.pool(), flooding))
     event = daemon.wait_event("service.exit", 30, subject="a")
     assert event["data"]["exit"] == "exit=3"
     assert 1000 < len(event["data"]["stderr"]) <= 64 << 10

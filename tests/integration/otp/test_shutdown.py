@@ -73,7 +73,8 @@ def test_children_that_need_1_1_and_5_s_with_a_limit_of_2_s_stop_in_about_2_s(ma
 
 
 def test_a_second_term_kills_at_once(make_tree, services):
-    tree = make_tree(services.service("a", "deaf", shutdown_timeout="1m"), services.service("b", "deaf", shutdown_timeout="1m"))
+    tree = make_tree(services.service("a", "deaf", shutdown_timeout="1m"),
+                     services.service("b", "deaf", shutdown_timeout="1m"))
     tree.wait_up("a", "b", "probe")
     tree.process.send_signal(signal.SIGTERM)
     services.wait("term", "b")
