@@ -214,6 +214,66 @@ static int gather_wants(const struct claim *claim, int *wants)
 	return total < BATCH ? total : BATCH;
 }
 
+/* A claimed job's place in line. */
+struct place {
+	const struct store_job *job;
+	int priority;
+	int turn; /* how many of its pair stand before it */
+	int pair; /* in the order of the answer */
+};
+
+static bool is_same_pair(const struct store_job *a, const struct store_job *b)
+{
+	return strcmp(a->run_id, b->run_id) == 0 && strcmp(a->model_id, b->model_id) == 0;
+}
+
+static int compare_places(const void *left, const void *right)
+{
+	const struct place *a = left, *b = right;
+
+	if (a->priority != b->priority)
+		return a->priority > b->priority ? -1 : 1;
+	return a->turn != b->turn ? a->turn - b->turn : a->pair - b->pair;
+}
+
+/* 0 when the pairs have been read anew since the claim: their order is then settled by the next one. */
+static int priority_of(const struct claim *claim, const struct store_job *job)
+{
+	for (size_t i = 0; claim->asked_generation == claim->generation && i < claim->asked_count; i++) {
+		const struct pair *pair = &claim->pairs[claim->asked[i]];
+
+		if (strcmp(pair->run_id, job->run_id) == 0 && strcmp(pair->model_id, job->model_id) == 0)
+			return claim->sched[claim->asked[i]].priority;
+	}
+	return 0;
+}
+
+/* The jobs come pair by pair, but shall go out in turns: one of each, then the next of each. */
+static void hand_over(struct claim *claim, const struct store_job *jobs, size_t count)
+{
+	struct place *places = mem_array(count, sizeof(*places));
+	struct store_job *line = mem_array(count, sizeof(*line));
+
+	for (size_t i = 0; i < count; i++) {
+		places[i].job = &jobs[i];
+		if (i > 0 && is_same_pair(&jobs[i - 1], &jobs[i])) {
+			places[i].priority = places[i - 1].priority;
+			places[i].pair = places[i - 1].pair;
+			places[i].turn = places[i - 1].turn + 1;
+		} else {
+			places[i].priority = priority_of(claim, &jobs[i]);
+			places[i].pair = (int)i;
+			places[i].turn = 0;
+		}
+	}
+	qsort(places, count, sizeof(*places), compare_places);
+	for (size_t i = 0; i < count; i++)
+		line[i] = *places[i].job;
+	claim->options.claimed(claim->options.arg, line, count);
+	free(line);
+	free(places);
+}
+
 static void on_claim(void *arg, const struct store_job *jobs, size_t count, const bool *short_of)
 {
 	struct claim *claim = arg;
@@ -226,7 +286,7 @@ static void on_claim(void *arg, const struct store_job *jobs, size_t count, cons
 			if (short_of[i])
 				claim->sched[claim->asked[i]].maybe_ready = false;
 	if (count > 0)
-		claim->options.claimed(claim->options.arg, jobs, count);
+		hand_over(claim, jobs, count);
 	if (count < WORTH_IT) {
 		claim->cooling = true;
 		loop_timer_start(claim->pause, PAUSE_MS);

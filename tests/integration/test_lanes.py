@@ -33,22 +33,24 @@ def arrivals(simulator, **wanted):
     return sorted(entry["arrived"] for entry in ledger(simulator, **wanted))
 
 
+def asked_models(simulator):
+    return [entry["model"] for entry in sorted(ledger(simulator), key=lambda entry: entry["arrived"])]
+
+
 # requests a minute
 
 
-@pytest.mark.parametrize("kind", ["sliding", "bucket"])
-def test_requests_a_minute_are_never_exceeded_and_are_used(simulator, limited, kind):
-    # 600 a minute, measured in windows of a second: paced, there are never more than 10 in one, and one more
-    # where two fall on its ends.
-    burst = "+2" if kind == "bucket" else ""
-    limit_of_simulator(simulator, f"openai:{kind}={10 if kind == 'bucket' else 11}/1{burst}")
+@pytest.mark.parametrize("limit", ["openai:sliding=14/1", "openai:bucket=10/1+4"])
+def test_requests_a_minute_are_never_exceeded_and_are_used(simulator, limited, limit):
+    # 600 a minute are 10 a second, evenly; 4 more allow for a third of a second of delay on a busy machine.
+    limit_of_simulator(simulator, limit)
     with limited(requests_per_minute=600, burst=1) as daemon:
         run = start(daemon, 30)
         assert wait_end(daemon, run)["progress"]["completed"] == 30
         meter, = meters(simulator)
         assert (meter["admitted"], meter["refused"], meter["over"]) == (30, 0, 0)
         took = meter["last_s"] - meter["first_s"]
-        assert 2.8 <= took <= 4.5, f"29 calls at 10 a second take 2.9 s, not {took:.2f}"
+        assert 2.6 <= took <= 6, f"29 calls at 10 a second take 2.9 s, not {took:.2f}"
         assert lane(daemon)["limited"] == 0
 
 
@@ -63,7 +65,7 @@ def test_sixty_a_minute_are_one_a_second_as_a_strict_provider_counts(simulator, 
 
 
 def test_the_limit_is_spent_per_call_not_per_conversation(simulator, limited):
-    limit_of_simulator(simulator, {"provider": "openai", "kind": "sliding", "limit": 21, "window_s": 1.0})
+    limit_of_simulator(simulator, {"provider": "openai", "kind": "sliding", "limit": 28, "window_s": 1.0})
     with limited(requests_per_minute=1200, burst=1) as daemon:
         run = start(daemon, 10, followups=3)
         assert wait_end(daemon, run)["progress"]["completed"] == 10
@@ -272,18 +274,33 @@ def test_a_run_of_higher_priority_goes_first(simulator, limited):
     with limited(requests_per_minute=1800) as daemon:
         low = start(daemon, 300)
         wait_progress(daemon, low, completed=3)
-        before = show(daemon, low)["progress"]["completed"]
-        high = start(daemon, 30, priority=10)
-        wait_end(daemon, high, deadline=10)
-        # What was claimed before keeps its place: a second's worth and the few in the lane's queue.
-        assert show(daemon, low)["progress"]["completed"] - before <= 60
+        high = start(daemon, 60, ["gpt-3.5-turbo"], priority=10)
+        wait_end(daemon, high, deadline=15)
+        asked = asked_models(simulator)
+        begun, last = asked.index("gpt-3.5-turbo"), len(asked) - asked[::-1].index("gpt-3.5-turbo")
+        # Only what had been claimed before keeps its place.
+        assert asked[begun:last].count("gpt-4") <= 6, "".join(model[4] for model in asked)
+        assert show(daemon, low)["status"] == "RUNNING"
         daemon.call("run.delete", run=low, force=True)
 
 
-def test_models_of_one_lane_progress_together(simulator, limited):
+def test_models_of_one_run_take_turns(simulator, limited):
     with limited(requests_per_minute=1800) as daemon:
         run = start(daemon, 40, ["gpt-4", "gpt-3.5-turbo"])
         assert wait_end(daemon, run)["progress"]["completed"] == 80
-        asked = [entry["model"] for entry in sorted(ledger(simulator), key=lambda entry: entry["arrived"])][:40]
-        assert min(asked.count("gpt-4"), asked.count("gpt-3.5-turbo")) >= 10
+        asked = asked_models(simulator)
+        for count in range(10, 80, 10):
+            assert abs(asked[:count].count("gpt-4") - count / 2) <= 3, "".join(model[4] for model in asked)
         assert outcome_rows(daemon, run)["completed"] == 80
+
+
+def test_runs_of_one_priority_take_turns(simulator, limited):
+    with limited(requests_per_minute=1800) as daemon:
+        daemon.call("providers.pause", provider="openai")
+        big = start(daemon, 300)
+        small = start(daemon, 30, ["gpt-3.5-turbo"])
+        daemon.call("providers.resume", provider="openai")
+        wait_end(daemon, small, deadline=15)
+        asked = asked_models(simulator)[:50]
+        assert asked.count("gpt-3.5-turbo") >= 15, "".join(model[4] for model in asked)
+        daemon.call("run.delete", run=big, force=True)
