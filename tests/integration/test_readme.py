@@ -41,13 +41,13 @@ def test_the_commands_of_the_readme_are_all_and_only_those_of_proctorctl():
 
 
 def test_the_command_lines_of_the_readme_name_commands_and_options_that_exist():
-    lines = re.findall(r"(?:^|`)proctorctl ((?:[a-z]+(?:-[a-z]+)*[ `\n])+)([^`\n]*)", README, re.MULTILINE)
+    lines = re.findall(r"(?:^|`)proctorctl ([^`\n#]*)", README, re.MULTILINE)
     assert len(lines) > 10
-    for words, rest in lines:
-        words = words.strip("`\n ").split()
+    for line in lines:
+        words = re.match(r"(?:[a-z]+(?:-[a-z]+)* ?)*", line).group().split()
         shown = program("bin/proctorctl", "help", *words[:2])
         if shown.returncode != 0:
             shown = program("bin/proctorctl", "help", words[0])
-        assert shown.returncode == 0, words
-        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
-            assert option in shown.stdout, f"{words}: {option}"
+        assert shown.returncode == 0, line
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", line):
+            assert option in shown.stdout, line
