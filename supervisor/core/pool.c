@@ -14,7 +14,6 @@
 
 enum {
 	FORKSERVER_MS = 5000, /* how long the first start waits for the prepared parent */
-	RESERVED_MS = 2000,   /* since somebody last wanted a worker for himself */
 };
 
 static int make_window(struct pool *pool)
@@ -273,22 +272,7 @@ static bool takes_more(const struct worker *worker, bool current)
 	return worker_has_room(worker) && !(worker->outdated && current);
 }
 
-/* A worker is kept from new probes until it is empty, for one that is to run alone: under constant load there
- * would never be an empty one. Whoever still wants it asks again and again; nobody does for a while: it is
- * free. */
-static bool is_reserved(const struct pool *pool, const struct worker *worker)
-{
-	return worker == pool->reserved && loop_now_ms(pool->loop) < pool->reserved_until_ms;
-}
-
-static void reserve(struct pool *pool, struct worker *worker)
-{
-	if (!pool->reserved || !is_reserved(pool, pool->reserved))
-		pool->reserved = worker;
-	pool->reserved_until_ms = loop_now_ms(pool->loop) + RESERVED_MS;
-}
-
-static struct worker *least_loaded(struct pool *pool, bool alone)
+struct worker *pool_pick(struct pool *pool, bool alone)
 {
 	bool current = has_current(pool);
 	struct worker *best = NULL;
@@ -296,25 +280,11 @@ static struct worker *least_loaded(struct pool *pool, bool alone)
 	list_foreach (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
 
-		if (!takes_more(worker, current) || (!alone && is_reserved(pool, worker)))
+		if (!takes_more(worker, current) || (alone && worker->held > 0))
 			continue;
 		if (!best || worker->held < best->held)
 			best = worker;
 	}
-	return best;
-}
-
-struct worker *pool_pick(struct pool *pool, bool alone)
-{
-	struct worker *best = least_loaded(pool, alone);
-
-	if (!alone || !best)
-		return best;
-	if (best->held > 0) {
-		reserve(pool, best);
-		return NULL;
-	}
-	pool->reserved = NULL;
 	return best;
 }
 
@@ -326,7 +296,7 @@ int pool_free_slots(const struct pool *pool)
 	list_foreach (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
 
-		if (takes_more(worker, current) && !is_reserved(pool, worker))
+		if (takes_more(worker, current))
 			slots += worker->capacity - worker->held;
 	}
 	return slots;

@@ -19,8 +19,6 @@ struct pool {
 	struct loop_timer *forkserver_timer;
 	bool start_due; /* the workers start when the prepared parent is there, or will not come */
 	struct list workers;
-	const struct worker *reserved; /* for a probe that runs alone, until reserved_until_ms; may be gone */
-	int64_t reserved_until_ms;
 	int size;	  /* wanted */
 	int64_t drain_ms; /* for calls under way in a worker that is to make room for another */
 	struct intensity *window;

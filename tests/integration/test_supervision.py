@@ -396,14 +396,3 @@ def test_growing_again_while_shrinking_gives_the_wanted_number(make_daemon, make
     daemon.call("workers.scale", size=4)
     place.wait_until(lambda: [worker["state"] for worker in daemon.workers()] == ["ready"] * 4, 10,
                      "four ready workers")
-
-
-def test_a_job_that_is_to_run_alone_gets_its_turn_under_constant_load(make_daemon, make_fake, start_run):
-    """Its worker is emptied for it, though others would always fill it."""
-    fake = make_fake([*GREETING, ["serve", {"at": {"deadly": [["signal", int(signal.SIGSEGV)]]}, "delay": 0.05}]])
-    daemon = make_daemon(fake.ini(size=1, capacity=4, restart_delay="20ms", restart_delay_max="40ms",
-                                  stable_after="10ms")).wait_ready()
-    start_run(daemon, [f"job {number}" for number in range(400)])
-    deadly = start_run(daemon, ["deadly"])
-    shown = daemon.wait_run(deadly, status="FAILED", deadline=20)
-    assert shown["errors"][0]["code"] == "POISON"
