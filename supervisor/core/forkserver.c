@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/signo.h"
 #include "io/channel.h"
 #include "io/child.h"
 #include "io/errtail.h"
@@ -203,7 +204,8 @@ static void on_child_exit(void *arg, const struct child_exit *exit)
 	};
 	const struct restart_exit life = {
 		.planned = server->ended_by_us,
-		.killed_from_outside = exit->signo != 0 && !server->ended_by_us,
+		.killed_from_outside = exit->signo && signo_kind(exit->signo) != SIGNO_OWN &&
+				       !server->ended_by_us,
 		.exit_code = exit->signo ? 128 + exit->signo : exit->code,
 		.lived_ms = loop_now_ms(server->loop) - server->started_ms,
 		.proven = server->seq > 0,

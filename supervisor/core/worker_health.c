@@ -33,16 +33,6 @@ void worker_start_health(struct worker *worker)
 	loop_timer_start(worker->own->health_timer, params.interval_ms);
 }
 
-/* Timers fire before pipes are read: when it was us who were late, the pong lies there. */
-static bool has_answered(struct worker *worker)
-{
-	struct worker_own *own = worker->own;
-
-	if (own->conn)
-		lineconn_drain(own->conn, UNREAD_BYTES);
-	return own->health.misses == 0 || (worker->state != W_READY && worker->state != W_SUSPECT);
-}
-
 /* A row of pongs is missing: who is to blame, and what is done about it. */
 static void judge(struct worker *worker)
 {
@@ -59,8 +49,6 @@ static void judge(struct worker *worker)
 	enum hang_verdict verdict;
 	const char *text;
 
-	if (has_answered(worker))
-		return;
 	own->events.count_suspects(own->events.arg, worker, &signs.suspects, &signs.pool_size);
 	verdict = hang_judge(&own->hang, &signs);
 	text = hang_text(verdict, signs.proc_state);
@@ -101,6 +89,7 @@ void worker_tick_health(void *arg)
 	const struct health_params params = worker_health_params(worker);
 	int64_t next_ms;
 
+	/* Timers fire before pipes are read: when it was us who were late, the pong lies there. */
 	if (health_is_overdue(&own->health, loop_now_ms(own->loop)) && own->conn)
 		lineconn_drain(own->conn, UNREAD_BYTES);
 	if (worker->state != W_READY && worker->state != W_SUSPECT)

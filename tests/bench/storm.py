@@ -2,7 +2,7 @@
 
 from harness.proctor import Daemon
 from harness.simulator import Simulator
-from harness.storm import Storm
+from harness.storm import Storm, percentile
 
 from . import work
 
@@ -26,8 +26,8 @@ def measure(tell):
             work.check_recorded(daemon, run, SCENARIOS)
             seconds = work.run_seconds(daemon, run)
     tell(f"{storm.kills} kills, {len(storm.status_ms)} answers, the worst after {max(storm.status_ms):.1f} ms")
-    return round(storm.status_percentile(99), 2), "ms", {
-        "median_ms": round(storm.status_percentile(50), 2), "most_ms": round(max(storm.status_ms), 1),
+    return round(percentile(storm.status_ms, 99), 2), "ms", {
+        "median_ms": round(percentile(storm.status_ms, 50), 2), "most_ms": round(max(storm.status_ms), 1),
         "asked": len(storm.status_ms), "kills": storm.kills, "workers": WORKERS, "storm_s": STORM_S,
         "every_ms": round(INTERVAL_S * 1000), "probes": SCENARIOS, "turns": 2, "run_s": round(seconds, 1),
         "verified": "no pool ever degraded; every probe completed, by SQL",

@@ -20,6 +20,11 @@ def worker_processes(daemon_pid):
         return {int(pid) for pid in file.read().split() if is_worker(int(pid))}
 
 
+def percentile(values, percent):
+    """The value that so many percent of them do not exceed."""
+    return sorted(values)[min(len(values) - 1, int(percent / 100 * len(values)))]
+
+
 class Storm:
     """kills: how many processes it killed. status_ms: how long each `status` took. statuses: the answers."""
 
@@ -62,10 +67,6 @@ class Storm:
                 self.status_ms.append((time.monotonic() - begun) * 1000)
                 self.statuses.append(answer)
                 self._over.wait(self._ask_every)
-
-    def status_percentile(self, percent):
-        """Milliseconds in which so many percent of the answers came."""
-        return sorted(self.status_ms)[min(len(self.status_ms) - 1, int(percent / 100 * len(self.status_ms)))]
 
     def degradations(self):
         """Why any pool was degraded at any time."""

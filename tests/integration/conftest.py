@@ -201,7 +201,7 @@ def services():
 
 @pytest.fixture
 def make_tree(request, services):
-    """make_tree(part, …, start=True) gives a daemon over these sections, with no database; ended behind the test."""
+    """make_tree(part, …, start=True) gives a daemon over these sections, without a database; it is ended later."""
     made = request.node.stash.setdefault(_shown, [])
 
     def make(*parts, start=True, **options):

@@ -19,7 +19,7 @@ WORKER = """#!/bin/sh
 echo '{"type":"hello","protocol":1,"kind":"probe","version":"0","python":"0","pid":1,"capacity":9,"providers":[]}'
 echo '{"type":"ready"}'
 while read -r line; do
-	case $line in *shutdown*) exit 0 ;; esac
+    case $line in *shutdown*) exit 0 ;; esac
 done
 """
 

@@ -150,10 +150,9 @@ def resident_kb(pid):
 
 def test_one_over_its_memory_limit_gets_no_more(make_tree, services):
     program = "import sys; sys.stdout.write('x' * 10); b = bytearray(400 << 20); import time; time.sleep(60)"
-    tree = make_tree(LIMITED, {"service:broken": {"command": f'/usr/bin/python3 -S -c "{program}"',
-                                                  "memory_limit": "200M", "restart_delay": "20ms",
-                                                  "restart_delay_max": "50ms"}},
-                     services.service("neighbour"))
+    keys = {"command": f'/usr/bin/python3 -S -c "{program}"', "memory_limit": "200M", "restart_delay": "20ms",
+            "restart_delay_max": "50ms"}
+    tree = make_tree(LIMITED, {"service:broken": keys}, services.service("neighbour"))
     tree.wait_log("MemoryError")
     assert tree.wait_node("broken", state="parked")["why"].endswith("exit=1")
     others_are_well(tree, services)
@@ -175,8 +174,8 @@ def test_a_reload_starts_what_was_added_and_stops_what_was_removed(make_tree, se
     kept = tree.node("b")["pid"]
     tree.write_ini(sections({"service:a": None}, services.group("group", "one_for_one", services.service("c"))))
     report = tree.ctl("reload")
-    assert {"[service:a]", "[group:group]", "[service:c]"} <= {name.split("] ")[0].rstrip("]") + "]"
-                                                                for name in report["applied"]}
+    for section in ("[service:a]", "[group:group]", "[service:c]"):
+        assert any(name.startswith(section) for name in report["applied"]), report
     tree.wait_up("c", "group")
     place.wait_until(lambda: tree.node("a") is None, 5, "a to be gone")
     assert services.names("end") == ["a"]

@@ -55,8 +55,8 @@ def test_the_json_says_all_of_every_node(tree, services):
     assert root == {**tree.call("tree"), **{field: root[field] for field in ("upMs", "children")}}
     assert (root["name"], root["kind"], root["strategy"]) == ("root", "group", "one_for_one")
     outer = next(child for child in root["children"] if child["name"] == "outer")
-    assert outer["strategy"] == "one_for_all"
-    assert (outer["intensity"], outer["periodMs"], outer["restartsInWindow"]) == (5, 60000, 0)
+    limits = (outer["strategy"], outer["intensity"], outer["periodMs"], outer["restartsInWindow"])
+    assert limits == ("one_for_all", 5, 60000, 0)
 
     def walk(node):
         yield node

@@ -183,7 +183,7 @@ def test_counts_are_right_in_mid_storm(make_tree, services):
     children = tree.node("storm")["children"]
     exits = sum("service.exit" in line for line in tree.log_lines())
     assert sum(child["restarts"] for child in children) == exits
-    assert exits > 20, "that was no storm"
+    assert exits >= 10, "that was no storm"
     assert sorted(child["pid"] for child in children) == services.living()
 
 

@@ -8,8 +8,8 @@ FEW, MANY = 40, 200
 
 def test_crash_reports_are_bounded(make_daemon, services):
     """Megabytes on stderr before the end: the record keeps the last of them, the log not all of the lines."""
-    flooding = services.service("a", "flood", "live=1", "status=3", type="temporary")
-    daemon = make_daemon(sections(services.pool(), flooding))
+    loud = services.service("a", "flood", "live=1", "status=3", type="temporary")
+    daemon = make_daemon(sections(services.pool(), loud))
     event = daemon.wait_event("service.exit", 30, subject="a")
     assert event["data"]["exit"] == "exit=3"
     assert 1000 < len(event["data"]["stderr"]) <= 64 << 10
@@ -26,7 +26,7 @@ def processor_seconds(pid):
 def cost_of(make_tree, services, count):
     """Processor seconds of the daemon for the start, and for the stop, of so many children."""
     children = [{f"service:s{number}": {"command": "/bin/sleep 1000"}} for number in range(count)]
-    tree = make_tree(services.group("group", "one_for_one", *children))
+    tree = make_tree(services.group("group", "one_for_one", *children, intensity=5, period="1m"))
     tree.wait_log("daemon.running", deadline=60)
     started = processor_seconds(tree.process.pid)
     sleeping = [pid for pid in place.descendants(tree.process.pid) if name_of(pid) == "sleep"]

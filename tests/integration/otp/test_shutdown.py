@@ -11,13 +11,13 @@ from harness import place
 SLOW_WORKER = """#!/bin/sh
 # Needs 1 second to stop, or 5: by who comes first.
 for seconds in 1 1 1 1 5; do
-	turn=$((turn + 1))
-	mkdir "$1/turn-$turn" 2>/dev/null && break
+    turn=$((turn + 1))
+    mkdir "$1/turn-$turn" 2>/dev/null && break
 done
 echo '{"type":"hello","protocol":1,"kind":"probe","version":"0","python":"0","pid":1,"capacity":9,"providers":[]}'
 echo '{"type":"ready"}'
 while read -r line; do
-	case $line in *shutdown*) sleep $seconds; exit 0 ;; esac
+    case $line in *shutdown*) sleep $seconds; exit 0 ;; esac
 done
 """
 
@@ -73,8 +73,7 @@ def test_children_that_need_1_1_and_5_s_with_a_limit_of_2_s_stop_in_about_2_s(ma
 
 
 def test_a_second_term_kills_at_once(make_tree, services):
-    tree = make_tree(services.service("a", "deaf", shutdown_timeout="1m"),
-                     services.service("b", "deaf", shutdown_timeout="1m"))
+    tree = make_tree(*[services.service(name, "deaf", shutdown_timeout="1m") for name in "ab"])
     tree.wait_up("a", "b", "probe")
     tree.process.send_signal(signal.SIGTERM)
     services.wait("term", "b")

@@ -80,6 +80,6 @@ def test_nothing_of_one_daemon_is_taken_for_anothers(make_tree, services):
     second.wait_up("b", "c", "probe")
     kept = second.all_pids()
     first.kill()  # waits for the end of its stderr, which its guard holds until it has looked everywhere
-    born = services.journal("born", name="a")[0]["pid"]
-    place.wait_until(lambda: not place.process_is_alive(born), 5, "the end of a")
+    pid = services.journal("born", name="a")[0]["pid"]
+    place.wait_until(lambda: not place.process_is_alive(pid), 5, "the end of a")
     assert all(place.process_is_alive(pid) for pid in kept)
