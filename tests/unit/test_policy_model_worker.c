@@ -17,6 +17,7 @@ struct pings {
 	uint64_t sent, answered;
 	int64_t ping_due_ms, pong_due_ms;
 	bool awaited; /* the pong of the last ping */
+	bool granted; /* more time for it, because we were late ourselves */
 };
 
 /* Since the last pong, or since all was forgiven. */
@@ -30,10 +31,12 @@ static int count_misses(const struct pings *pings)
 }
 
 static enum health_do model_tick(struct pings *pings, const struct health_params *params, int64_t now_ms,
-				 int64_t lag_ms)
+				 int64_t late_ms)
 {
-	if (pings->awaited && lag_ms > 0)
-		pings->pong_due_ms += lag_ms;
+	if (pings->awaited && now_ms >= pings->pong_due_ms && late_ms > 0 && !pings->granted) {
+		pings->granted = true;
+		pings->pong_due_ms = now_ms + late_ms;
+	}
 	if (pings->awaited && now_ms >= pings->pong_due_ms) {
 		pings->awaited = false;
 		pings->log[pings->len++] = 'm';
@@ -44,6 +47,7 @@ static enum health_do model_tick(struct pings *pings, const struct health_params
 	if (pings->awaited || now_ms < pings->ping_due_ms)
 		return HEALTH_NOTHING;
 	pings->awaited = true;
+	pings->granted = false;
 	pings->sent++;
 	pings->pong_due_ms = now_ms + params->timeout_ms;
 	pings->ping_due_ms = now_ms + params->interval_ms;
@@ -63,7 +67,7 @@ static bool model_pong(struct pings *pings, uint64_t seq)
 static void step_health(struct health *health, struct pings *pings, const struct health_params *params,
 			int64_t now_ms)
 {
-	int64_t lag_ms = model_chance(20) ? model_below(60) - 10 : 0, next_ms;
+	int64_t late_ms = model_chance(20) ? model_below(60) - 10 : 0, next_ms;
 	uint64_t seq = health_seq(health) + (uint64_t)model_below(4) - 2;
 	enum health_do got, want;
 
@@ -78,8 +82,8 @@ static void step_health(struct health *health, struct pings *pings, const struct
 		agree(health_pong(health, seq, now_ms) == taken, "pong %" PRIu64 " of %" PRIu64, seq,
 		      pings->sent);
 	} else {
-		want = model_tick(pings, params, now_ms, lag_ms);
-		got = health_tick(health, params, now_ms, lag_ms, &next_ms);
+		want = model_tick(pings, params, now_ms, late_ms);
+		got = health_tick(health, params, now_ms, late_ms, &next_ms);
 		agree(got == want, "at %" PRId64 ": %d, wanted %d", now_ms, (int)got, (int)want);
 		agree(next_ms == (pings->awaited ? pings->pong_due_ms : pings->ping_due_ms),
 		      "at %" PRId64 ": next at %" PRId64, now_ms, next_ms);
