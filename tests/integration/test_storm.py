@@ -34,7 +34,8 @@ def test_a_storm_of_kills_neither_parks_the_pool_nor_mutes_the_daemon_nor_fails_
     assert raged.kills > WORKERS, "the first blow was the only one"
     assert raged.degradations() == set()
     assert not any(worker["state"] == "parked" for worker in daemon.workers())
-    assert percentile(raged.status_ms, 99) < 50 * others, f"{len(raged.status_ms)} answers, {sorted(raged.status_ms)[-5:]}"
+    slowest = sorted(raged.status_ms)[-5:]
+    assert percentile(raged.status_ms, 99) < 50 * others, f"{len(raged.status_ms)} answers, {slowest}"
     progress = wait_end(daemon, run)["progress"]
     assert progress == {"total": PROBES, "completed": PROBES, "failed": 0, "cancelled": 0}
 
