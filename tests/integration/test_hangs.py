@@ -29,8 +29,9 @@ def suspicions(daemon):
 
 def wait_verdict(daemon, verdict, deadline=15):
     """Waits until `workers show`, the log and the events put it down to that; returns the event's data."""
-    shown = place.wait_until(lambda: next((each for each in daemon.workers() if each["verdict"] == verdict), None),
-                             deadline, f"the verdict {verdict}: {suspicions(daemon)}")
+    def find():
+        return next((worker for worker in daemon.workers() if worker["verdict"] == verdict), None)
+    shown = place.wait_until(find, deadline, f"the verdict {verdict}: {suspicions(daemon)}")
     daemon.wait_log(rf"worker\.suspect worker={shown['worker']} pid={shown['pid']} verdict={verdict} ")
     data = daemon.wait_event("worker.suspect", subject=shown["worker"])["data"]
     assert data == {"verdict": verdict, "reason": shown["ailment"]}
@@ -161,7 +162,7 @@ def test_of_a_pool_that_mostly_falls_silent_none_is_killed(make_daemon, make_fak
 
 @pytest.fixture
 def late(make_daemon, make_fake):
-    """(daemon, fake): a worker has missed a pong and cannot answer, and the daemon is stopped by a signal."""
+    """(daemon, fake, when): a worker has missed a pong and cannot answer, and since then the daemon is stopped."""
     fake = make_fake([*GREETING, ["wait_file", "enough"], ["serve"]])
     daemon = make_daemon(fake.ini(ping_interval="100ms", ping_timeout="1s")).wait_ready()
     place.wait_until(lambda: daemon.workers()[0]["late"], 10, "a missed pong")
