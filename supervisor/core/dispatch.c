@@ -60,6 +60,7 @@ static bool begin_conversation(struct dispatch *dispatch, struct lane *lane)
 	if (!probe || !gate_enter(lane->gate, dispatch_now_ms(dispatch)))
 		return false;
 	lane_unlink(lane, probe);
+	probe->attempt = probe->lease;
 	if (worker_send_job(worker, probe) < 0) {
 		gate_leave(lane->gate);
 		lane_queue(lane, probe, true);
@@ -132,8 +133,16 @@ static void on_claimed(void *arg, const struct store_job *jobs, size_t count)
 					  (long long)jobs[i].id, jobs[i].lane);
 			continue;
 		}
+		/* The database took our lease for another's, and gave it to us again: the conversation goes
+		 * on. */
+		probe = map_get_id(dispatch->probes, jobs[i].id);
+		if (probe) {
+			log_warning("dispatch.claimed_again", "run=%s job=%lld attempt=%d", probe->run_id,
+				    (long long)probe->id, jobs[i].attempt);
+			probe->lease = jobs[i].attempt;
+			continue;
+		}
 		probe_new(&jobs[i], lane, dispatch_now_ms(dispatch), &probe);
-		assert(!map_get_id(dispatch->probes, probe->id));
 		(void)map_set_id(dispatch->probes, probe->id, probe);
 		lane_queue(lane, probe, false);
 		dispatch->stats.claimed++;

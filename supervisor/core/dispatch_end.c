@@ -42,7 +42,7 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 	struct price price = { .known = false };
 	struct store_end end = {
 		.job_id = probe->id,
-		.attempt = probe->attempt,
+		.attempt = probe->lease,
 		.fate = fate,
 		.turns = probe->turns,
 		.turn_count = probe->turn_count,

@@ -25,7 +25,7 @@ void probe_new(const struct store_job *job, struct lane *lane, int64_t now_ms, s
 	probe->state = PROBE_QUEUED;
 	probe->lane = lane;
 	probe->id = job->id;
-	probe->attempt = job->attempt;
+	probe->attempt = probe->lease = job->attempt;
 	probe->run_id = mem_strdup(job->run_id);
 	probe->model_id = mem_strdup(job->model_id);
 	probe->input = copy(job->input, job->input_len);

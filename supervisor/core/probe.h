@@ -30,7 +30,8 @@ struct probe {
 	struct worker *worker; /* NULL while QUEUED */
 
 	int64_t id;
-	int attempt;
+	int attempt; /* as its worker was told */
+	int lease;   /* attempt of the lease that we hold: a newer one when that was lost and claimed again */
 	char *run_id, *model_id;
 	char *input;
 	size_t input_len;

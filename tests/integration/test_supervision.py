@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+import probing
 from fake_pool import GREETING, WORKING
 from harness import place
 
@@ -396,3 +397,18 @@ def test_growing_again_while_shrinking_gives_the_wanted_number(make_daemon, make
     daemon.call("workers.scale", size=4)
     place.wait_until(lambda: [worker["state"] for worker in daemon.workers()] == ["ready"] * 4, 10,
                      "four ready workers")
+
+
+def test_a_job_that_comes_back_while_it_is_held_goes_on_and_is_not_asked_again(make_daemon, make_fake, start_run):
+    """As after a database that was away for longer than a lease: ours was taken from us, and given to us again."""
+    fake = make_fake([*GREETING, ["serve", {"delay": 1}]])
+    daemon = make_daemon(fake.ini()).wait_ready()
+    run = start_run(daemon, ["one"])
+    fake.wait("call")
+    probing.sql(daemon, "WITH lost AS (DELETE FROM leases RETURNING job_id) "
+                        "INSERT INTO ready (run_id, model_id, job_id, attempt) "
+                        "SELECT j.run_id, j.model_id, j.id, 2 FROM lost JOIN jobs j ON j.id = lost.job_id")
+    daemon.wait_log(r"dispatch\.claimed_again run=\S+ job=1 attempt=2")
+    completed(daemon, run)
+    assert [number for _, number in fake.calls("one")] == [1, 2, 3]
+    place.wait_until(lambda: not probing.sql(daemon, "SELECT FROM leases"), 10, "no lease to be left")
