@@ -29,13 +29,19 @@ def cost_of(make_tree, services, count):
     tree = make_tree(services.group("group", "one_for_one", *children, intensity=5, period="1m"))
     tree.wait_log("daemon.running", deadline=60)
     started = processor_seconds(tree.process.pid)
-    sleeping = [pid for pid in place.descendants(tree.process.pid) if name_of(pid) == "sleep"]
-    assert len(sleeping) == count
+    # The last of them may still be on its way to its program.
+    sleeping = place.wait_until(lambda: all_sleeping(tree, count), 10, f"{count} sleeping children")
     before = processor_seconds(tree.process.pid)
     tree.call("services.stop", name="group")
     tree.wait_log("tree.state node=group state=down", deadline=60)
     assert not any(place.process_is_alive(pid) for pid in sleeping)
     return started, processor_seconds(tree.process.pid) - before
+
+
+def all_sleeping(tree, count):
+    """Their pids, once there are so many."""
+    sleeping = [pid for pid in place.descendants(tree.process.pid) if name_of(pid) == "sleep"]
+    return sleeping if len(sleeping) == count else None
 
 
 def name_of(pid):
