@@ -12,9 +12,13 @@ import psycopg2.extras
 SQL = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[".."] * 3, "sql")
 
 FINISH = """SELECT * FROM finish_jobs(%(node)s, %(ids)s::bigint[], %(attempts)s::bigint[], %(fates)s::text[],
-    %(turns)s::text[], %(digests)s::text[], %(versions)s::text[], %(input)s::bigint[], %(output)s::bigint[],
-    %(reasoning)s::bigint[], %(durations)s::bigint[], %(costs)s::bigint[], %(errors)s::text[], %(delays)s::bigint[],
-    %(fails)s::bigint[], %(deaths)s::bigint[], %(solo)s::bigint[], %(limited)s::bigint[])"""
+    %(turns)s::text[], %(digests)s::text[], %(bases)s::bigint[], %(base_digests)s::text[], %(versions)s::text[],
+    %(input)s::bigint[], %(output)s::bigint[], %(reasoning)s::bigint[], %(durations)s::bigint[], %(costs)s::bigint[],
+    %(errors)s::text[], %(delays)s::bigint[], %(fails)s::bigint[], %(deaths)s::bigint[], %(solo)s::bigint[],
+    %(limited)s::bigint[])"""
+
+KEEP = """SELECT place FROM keep_turns(%(node)s, %(ids)s::bigint[], %(attempts)s::bigint[], %(numbers)s::bigint[],
+    %(befores)s::text[], %(digests)s::text[], %(bodies)s::text[])"""
 
 _states = itertools.count()
 
@@ -36,13 +40,19 @@ def body(number, text="answer", **more):
                        "inputTokens": 10, "outputTokens": 20, "reasoningTokens": 5, "durationMs": 100, **more})
 
 
+def turn(job, number, digest, before="", text="answer", **more):
+    """One answer as it comes in; `job` is a claimed row."""
+    return {"job": job, "number": number, "digest": digest, "before": before, "body": body(number, text), **more}
+
+
 def end(job, fate="COMPLETED", turns=None, **more):
-    """How an attempt ended; `job` is a claimed row."""
+    """How an attempt ended; `job` is a claimed row. Its turns begin behind those that came with the claim."""
     if turns is None:
         turns = [body(job["turn_count"] + 1)] if fate == "COMPLETED" else []
     error = None if fate == "COMPLETED" else json.dumps({"code": "SERVER_ERROR", "message": "no"})
     return {"job": job, "fate": fate, "turns": turns, "error": error, "delay": 0, "fails": 0, "deaths": 0, "solo": 0,
-            "limited": 0, "cost": None, "version": "v1", "digests": [f"d{n}" for n, _ in enumerate(turns)], **more}
+            "limited": 0, "cost": None, "version": "v1", "base": job["turn_count"], "base_digest": job["digest"],
+            "digests": [f"d{n}" for n, _ in enumerate(turns, job["turn_count"] + 1)], **more}
 
 
 class Queue:
@@ -66,9 +76,10 @@ class Queue:
         return next(iter(self.rows(sql, *values)[0].values()))
 
     def register(self, state_id=None):
-        row = self.rows("SELECT * FROM register_node('test', %s)", state_id or f"state{next(_states)}")[0]
-        self.node = row["node_id"]
-        return row
+        """A new boot; how many jobs came back from earlier ones."""
+        state_id = state_id or f"state{next(_states)}"
+        self.node = self.value("SELECT join_node('test', %s)", state_id)
+        return self.value("SELECT take_back_earlier(%s, %s)", self.node, state_id)
 
     def define(self, scenarios=4, followups=()):
         definition = self.value("""INSERT INTO definitions (name, preamble, followups, complete)
@@ -88,6 +99,16 @@ class Queue:
         return self.rows("SELECT * FROM claim_jobs(%s, %s, %s, %s::bigint[], %s::bigint[])",
                          self.node, [run], [model], [count], [after])
 
+    def keep(self, *turns):
+        """The places of those that were not kept."""
+        values = {"node": self.node, "ids": [one["job"]["job_id"] for one in turns],
+                  "attempts": [one["job"]["attempt"] for one in turns], "numbers": [one["number"] for one in turns],
+                  "befores": [one["before"] for one in turns], "digests": [one["digest"] for one in turns],
+                  "bodies": [one["body"] for one in turns]}
+        with self.connection.cursor() as cursor:
+            cursor.execute(KEEP, values)
+            return [place for place, in cursor.fetchall()]
+
     def finish(self, *ends):
         def column(key):
             return [one[key] for one in ends]
@@ -96,7 +117,8 @@ class Queue:
             "node": self.node, "ids": [one["job"]["job_id"] for one in ends],
             "attempts": [one["job"]["attempt"] for one in ends], "fates": column("fate"),
             "turns": ["[" + ",".join(one["turns"]) + "]" for one in ends],
-            "digests": [",".join(one["digests"]) for one in ends], "versions": column("version"),
+            "digests": [",".join(one["digests"]) for one in ends], "bases": column("base"),
+            "base_digests": column("base_digest"), "versions": column("version"),
             "input": tokens, "output": [2 * t for t in tokens], "reasoning": [0] * len(ends),
             "durations": [100] * len(ends), "costs": column("cost"), "errors": column("error"),
             "delays": column("delay"), "fails": column("fails"), "deaths": column("deaths"), "solo": column("solo"),
