@@ -9,6 +9,8 @@ import subprocess
 import psycopg2
 import psycopg2.extras
 
+from harness.books import check_books
+
 SQL = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[".."] * 3, "sql")
 
 FINISH = """SELECT * FROM finish_jobs(%(node)s, %(ids)s::bigint[], %(attempts)s::bigint[], %(fates)s::text[],
@@ -134,24 +136,5 @@ class Queue:
         return self.value(f"SELECT count(*) FROM {table} WHERE {where}")
 
     def check(self):
-        """What holds at every instant: a job is in one place, progress equals the rows, a transcript is whole."""
-        assert self.rows("""SELECT j.id FROM jobs j WHERE (SELECT count(*) FROM ready x WHERE x.job_id = j.id)
-            + (SELECT count(*) FROM delayed x WHERE x.job_id = j.id)
-            + (SELECT count(*) FROM leases x WHERE x.job_id = j.id)
-            + (SELECT count(*) FROM outcomes x WHERE x.job_id = j.id) <> 1""") == []
-        assert self.rows("""SELECT r.id, r.progress, c.* FROM runs r CROSS JOIN LATERAL (
-                SELECT count(*) AS total, count(*) FILTER (WHERE o.status = 'COMPLETED') AS completed,
-                    count(*) FILTER (WHERE o.status = 'FAILED') AS failed,
-                    count(*) FILTER (WHERE o.status = 'CANCELLED') AS cancelled
-                FROM jobs j LEFT JOIN outcomes o ON o.job_id = j.id WHERE j.run_id = r.id) c
-            WHERE r.progress <> jsonb_build_object('total', c.total, 'completed', c.completed, 'failed', c.failed,
-                'cancelled', c.cancelled)""") == []
-        assert self.rows("""SELECT j.id FROM jobs j JOIN outcomes o ON o.job_id = j.id LEFT JOIN transcripts t
-            ON (t.run_id, t.scenario_id, t.model_id, t.sample_index)
-                = (j.run_id, j.scenario_id, j.model_id, j.sample_index)
-            WHERE (o.status = 'COMPLETED') <> (t.id IS NOT NULL)""") == []
-        assert self.rows("""SELECT t.id FROM transcripts t WHERE t.content->'turns' <> (
-            SELECT jsonb_agg(x ORDER BY (x->>'turnNumber')::int) FROM jsonb_array_elements(t.content->'turns') x)
-            OR jsonb_array_length(t.content->'turns') <> t.turn_count""") == []
-        assert self.rows("""SELECT job_id FROM checkpoints c WHERE EXISTS (
-            SELECT FROM outcomes o WHERE o.job_id = c.job_id)""") == []
+        wrong = check_books(self.connection)
+        assert not wrong, "\n".join(wrong)
