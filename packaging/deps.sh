@@ -16,6 +16,7 @@ set_build() {
 		pkg-config=/usr/bin/pkg-config
 		libev-dev
 		libinih-dev
+		libisal-dev
 		libjansson-dev
 		libpq-dev
 		libyaml-dev

@@ -22,6 +22,7 @@
 #include "io/guard.h"
 #include "io/loop.h"
 #include "io/sdnotify.h"
+#include "io/spool.h"
 
 static const char help[] =
 	"Usage: proctord [OPTION]...\n"
@@ -33,6 +34,7 @@ static const char help[] =
 	"      --print-config    print the configuration in effect (secrets redacted), and exit\n"
 	"      --sample-config   print a sample file with every key, and exit\n"
 	"      --config-reference  print the reference of all keys as Markdown, and exit\n"
+	"      --spool-dump FILE  print the records of a segment of the spool as JSON lines, and exit\n"
 	"      --home DIR        folder of workers/, sql/ and conf/ (default: found beside the program)\n"
 	"  -h, --help            this text\n"
 	"  -V, --version         the version\n"
@@ -41,7 +43,7 @@ static const char help[] =
 	"Exit status: 0 stopped as told, 1 failed, 2 bad usage, 78 bad configuration.\n"
 	"Talk to a running daemon with proctorctl.\n";
 
-enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME };
+enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME, OPT_SPOOL_DUMP };
 
 enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT };
 
@@ -49,6 +51,16 @@ struct options {
 	const char *config, *home;
 	enum mode mode;
 };
+
+static int dump_spool(const char *path)
+{
+	AUTO(mem_free_str) char *error = NULL;
+
+	if (spool_dump(path, stdout, &error) == 0)
+		return 0;
+	(void)fprintf(stderr, "proctord: %s\n", error);
+	return DAEMON_EXIT_FAILED;
+}
 
 /* -1 = go on; else the exit status. */
 static int parse_options(int argc, char **argv, struct options *ret)
@@ -59,6 +71,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "print-config", no_argument, NULL, OPT_PRINT },
 		{ "sample-config", no_argument, NULL, OPT_SAMPLE },
 		{ "config-reference", no_argument, NULL, OPT_REFERENCE },
+		{ "spool-dump", required_argument, NULL, OPT_SPOOL_DUMP },
 		{ "home", required_argument, NULL, OPT_HOME },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -86,6 +99,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		case OPT_REFERENCE:
 			config_write_reference(stdout);
 			return 0;
+		case OPT_SPOOL_DUMP:
+			return dump_spool(optarg);
 		case 'h':
 			(void)fputs(help, stdout);
 			return 0;
