@@ -328,7 +328,7 @@ void claim_more(struct claim *claim)
 	size_t count;
 
 	if (claim->under_way || claim->cooling || claim->count == 0 ||
-	    !store_is_ready(claim->options.store) || store_is_full(claim->options.store))
+	    !store_is_ready(claim->options.store) || store_trouble(claim->options.store))
 		return;
 	count = choose(claim, &wants);
 	if (count > 0) {

@@ -21,6 +21,7 @@ enum {
 	PROMOTE_ROWS = 500,
 	BEAT_MS = 5000,
 	LEASE_MS = 15000,     /* a node that has not beaten for so long is dead */
+	FENCE_MS = 10000,     /* one that knows of no good beat for so long had better stop before that */
 	RECONCILE_BEATS = 12, /* how often leases are compared with what we know */
 	CANCEL_ROWS = 2000,
 	PRUNE_ROWS = 1000,	    /* a statement: short enough to be in nobody's way */
@@ -40,6 +41,7 @@ static void ask_pairs(void *arg);
 static void promote(void *arg);
 static void beat(void *arg);
 static void prune(void *arg);
+static void fence(void *arg);
 
 void store_upkeep_new(struct store *store)
 {
@@ -48,6 +50,7 @@ void store_upkeep_new(struct store *store)
 	loop_timer_new(store->loop, promote, store, &store->promote_timer);
 	loop_timer_new(store->loop, beat, store, &store->beat_timer);
 	loop_timer_new(store->loop, prune, store, &store->prune_timer);
+	loop_timer_new(store->loop, fence, store, &store->fence_timer);
 	store->prune_due_ms = loop_now_ms(store->loop) + PRUNE_FIRST_MS;
 }
 
@@ -64,6 +67,7 @@ void store_upkeep_free(struct store *store)
 	loop_timer_free(&store->promote_timer);
 	loop_timer_free(&store->beat_timer);
 	loop_timer_free(&store->prune_timer);
+	loop_timer_free(&store->fence_timer);
 	while (!list_is_empty(&store->cancels))
 		cancel_free(list_entry(store->cancels.next, struct cancel, node));
 }
@@ -81,6 +85,8 @@ void store_upkeep_begin(struct store *store)
 	loop_timer_start(store->pairs_timer, 0);
 	loop_timer_start(store->promote_timer, 0);
 	loop_timer_start(store->beat_timer, 0);
+	if (store->options.shared && !store->fenced && !loop_timer_armed(store->fence_timer))
+		loop_timer_start(store->fence_timer, FENCE_MS); /* joining was the first beat */
 	wait_to_prune(store);
 	store_events_send(store);
 }
@@ -366,6 +372,41 @@ static void look_after_leases(struct store *store)
 		store->good_beats--;
 }
 
+static void fence(void *arg)
+{
+	struct store *store = arg;
+
+	store->fenced = true;
+	log_warning("store.fenced",
+		    "node=%lld silent_ms=%d effect=\"no call is made: other nodes may have our work\"",
+		    (long long)store->node_id, FENCE_MS);
+	if (store->options.on_trouble)
+		store->options.on_trouble(store->options.arg);
+}
+
+static void on_still_held(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+
+	if (!answered(store, reply, "leases"))
+		return; /* the next beat asks again */
+	store_claim_tell_lost(store, reply);
+	store->fenced = false;
+	log_info("store.unfenced", "node=%lld", (long long)store->node_id);
+	if (store->options.on_trouble)
+		store->options.on_trouble(store->options.arg);
+}
+
+/* From when the beat was sent: how long it took to arrive nobody knows. */
+static void push_fence(struct store *store)
+{
+	if (!store->options.shared)
+		return;
+	loop_timer_start(store->fence_timer, store->beat_sent_ms + FENCE_MS - loop_now_ms(store->loop));
+	if (store->fenced && store_claim_ask_held(store, store->beat, on_still_held) != 0)
+		log_debug("store.fenced", "reason=\"the connection does not take queries\"");
+}
+
 static void on_beat(void *arg, const struct db_reply *reply)
 {
 	struct store *store = arg;
@@ -383,6 +424,7 @@ static void on_beat(void *arg, const struct db_reply *reply)
 		return;
 	}
 	store->good_beats++;
+	push_fence(store);
 	look_after_leases(store);
 }
 
@@ -396,5 +438,6 @@ static void beat(void *arg)
 		return;
 	params = db_params_new();
 	db_param_int(params, store->node_id);
+	store->beat_sent_ms = loop_now_ms(store->loop);
 	store->beating = db_query(store->beat, "SELECT beat($1)", params, on_beat, store) == 0;
 }

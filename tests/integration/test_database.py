@@ -86,7 +86,7 @@ def test_a_server_gone_for_seconds_in_the_middle_loses_nothing(on_server, server
     place.wait_until(lambda: on_server.call("status")["probes"]["held"] == 0, 10, "the held probes to end")
     status = on_server.call("status")
     assert status["state"] == "degraded"
-    assert status["database"]["backlogResults"] >= held - 1
+    assert status["database"]["backlogRecords"] >= held - 1
     on_server.wait_log(r"store\.down why=")
     server.start()
     shown = wait_end_later(on_server, run, 150)
@@ -317,11 +317,12 @@ def test_results_wait_for_the_database_and_are_counted(on_server, server, simula
     held = on_server.call("status")["probes"]["held"]
     server.stop(signal.SIGKILL)
     hold(simulator, False)
-    place.wait_until(lambda: database(on_server)["backlogResults"] == held, 10, f"{held} results to wait")
+    place.wait_until(lambda: database(on_server)["backlogRecords"] == 2 * held, 10,
+                     f"the turn and the end of {held} probes to wait")
     assert database(on_server)["backlogBytes"] > held * 100 and held >= 20
     server.start()
     assert wait_end_later(on_server, run, 30)["progress"]["completed"] == 30
-    assert database(on_server)["backlogResults"] == 0
+    assert database(on_server)["backlogRecords"] == 0
 
 
 def test_programs_of_postgres_are_found_beyond_the_path(simulator):

@@ -193,7 +193,8 @@ static const struct {
 	{ "[database]\nurl = secret\n", "t.ini:2: [database] url: not usable; allowed is embedded, "
 					"postgresql://…, or a libpq connection string" },
 	{ "[database]\n\nshared = yes\n",
-	  "t.ini:3: [database] shared: yes is not supported yet; allowed is no" },
+	  "t.ini:3: [database] shared: yes needs a server that all nodes reach, but url is embedded: name "
+	  "one there" },
 	{ "[service:sim]\ntype = temporary\n",
 	  "t.ini:1: [service:sim] command: empty; a service must have a program to run" },
 	{ "[service:sim]\ncommand =\n",
