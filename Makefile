@@ -33,6 +33,7 @@ RELEASE = $(COMMON) -O2 -g -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 $(
 SANITIZE = $(COMMON) -O1 -g -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=all $(CFLAGS)
 CHECKED = $(COMMON) -O2 $(CFLAGS)
+CRASH = $(RELEASE) -DPROCTOR_CRASH_POINTS
 
 LINK := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lpthread
@@ -40,7 +41,7 @@ CLIENT_LIBS = -ljansson -lyaml
 TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests demo check bench lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests demo check bench chaos lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -69,6 +70,7 @@ quote = '$(subst ','\'',$(1))'
 $(eval $(call flavour,release,CC,RELEASE))
 $(eval $(call flavour,asan,CC,SANITIZE))
 $(eval $(call flavour,clang,CLANG,CHECKED))
+$(eval $(call flavour,crash,CC,CRASH))
 
 build/proctord: $(call object,release,$(DAEMON))
 	@echo "  LINK    $@"
@@ -85,6 +87,25 @@ build/asan/proctord: $(call object,asan,$(DAEMON))
 build/asan/proctorctl: $(call object,asan,$(CLIENT))
 	@echo "  LINK    $@"
 	@$(CC) $(SANITIZE) $(LINK) -o $@ $^ $(CLIENT_LIBS) $(LDFLAGS)
+
+# A daemon that a test can end at each of its CRASH_POINTs; the files without one are the release's.
+WITH_POINTS := $(shell grep -l '"base/crashpoint\.h"' $(DAEMON))
+
+build/crash/proctord: $(call object,crash,$(WITH_POINTS)) $(call object,release,$(filter-out $(WITH_POINTS),$(DAEMON)))
+	@echo "  LINK    $@"
+	@$(CC) $(CRASH) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
+# What the benchmarks of the spool need: a daemon without one, and what fills one.
+BARE = $(RELEASE) -DPROCTOR_WITHOUT_SPOOL
+$(eval $(call flavour,bare,CC,BARE))
+WITHOUT_SPOOL := supervisor/core/store_journal.c
+
+build/bare/proctord: $(call object,bare,$(WITHOUT_SPOOL)) $(call object,release,$(filter-out $(WITHOUT_SPOOL),$(DAEMON)))
+	@$(CC) $(RELEASE) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
+build/bench/spool_feed: tests/bench/spool_feed.c $(call object,release,$(wildcard supervisor/base/*.c supervisor/io/*.c))
+	@mkdir -p $(@D)
+	@$(CC) $(RELEASE) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
 
 asan: build/asan/proctord build/asan/proctorctl ## build both under ASan and UBSan, in build/asan/
 
@@ -139,6 +160,11 @@ bench: ## measure speed and memory, a JSON line each; ONLY=probes_per_s runs one
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@$(PYTHON) tests/bench $(ONLY)
 
+chaos: ## kill workers, daemon and Postgres for minutes and prove that nothing is lost; OPTIONS="--seed 1 --shared"
+	@packaging/deps.sh check
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(PYTHON) tests/chaos $(OPTIONS)
+
 lint: ## check format, layers, scripts and Python
 	@packaging/lint/run.sh
 
@@ -179,4 +205,4 @@ help: ## show this
 	@echo 'PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) CC=$(CC) CLANG=$(CLANG) PYTHON=$(PYTHON)'
 
 -include $(patsubst %.o,%.d,$(call object,release,$(SOURCES)) $(call object,asan,$(SOURCES)) \
-	$(call object,clang,$(SOURCES))) $(addsuffix .d,$(UNIT_TESTS))
+	$(call object,clang,$(SOURCES)) $(call object,crash,$(WITH_POINTS))) $(addsuffix .d,$(UNIT_TESTS))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from .site import STALL_S, Stalled
 
 STEP_S = 0.25  # how often the daemons are looked after
+TELL_S = 20.0
 FREEZE_S = 3.0
 LAG_S = 0.7  # what a primary commits before its end, and its standby never gets
 
@@ -32,7 +33,8 @@ class Killer:
 
     def rage(self):
         """Returns when all blows have fallen and whatever was stopped runs again."""
-        asked, told, since = 0, 0.0, time.monotonic()
+        asked, told = 0, time.monotonic()
+        since = told
         with self._surgeon:
             while self._blows or self._due or not all(operation.done() for operation in self._operations):
                 now = self._site.asked(asked + 1, self._wait_s())
@@ -45,8 +47,8 @@ class Killer:
                     node.watch()
                 if time.monotonic() - since > STALL_S:
                     raise Stalled(f"{asked} answers, then none for {STALL_S:.0f} s\n{self._site.describe()}")
-                if asked - told >= self._answers / 20:
-                    told = asked
+                if time.monotonic() - told > TELL_S:
+                    told = time.monotonic()
                     self._tell(f"{asked} of {self._answers} answers; blows so far: {self.counts}")
         for operation in self._operations:
             operation.result()
