@@ -89,7 +89,7 @@ BEGIN
 	WITH told AS MATERIALIZED (
 		SELECT base_number + t.place AS number, digests[t.place] AS digest, t.body, c.digest AS stored,
 			t.body->>'turnNumber' IS DISTINCT FROM (base_number + t.place)::text
-				OR c.digest <> digests[t.place] AS differs
+				OR digests[t.place] IS NULL OR c.digest <> digests[t.place] AS differs
 		FROM jsonb_array_elements(turns) WITH ORDINALITY AS t (body, place)
 			LEFT JOIN LATERAL (SELECT k.digest FROM checkpoints k
 				WHERE k.job_id = of_job AND k.turn_number = base_number + t.place OFFSET 0) c ON true
@@ -144,13 +144,13 @@ DROP FUNCTION finish_jobs(bigint, bigint[], bigint[], text[], text[], text[], te
 --            its counters set. RETURNED: again at once, counters untouched, blaming nobody.
 --   turns    JSON array of bodies, which begin behind turn base_numbers[i] of the stored ones; that has the digest
 --            base_digests[i]. With base 0 they are the whole conversation, whatever is stored; with another base they
---            may be none. digests: theirs, comma separated (LATER only).
+--            may be none. digests: theirs, comma separated (LATER and RETURNED only).
 --   errors   JSON object, or NULL.    costs_e10   in 10^-10 USD, NULL when not known.
 -- The first outcome stays. An answer (COMPLETED) counts even when its lease is gone, and takes its job from wherever the
 -- queue has it by then, another attempt's lease included; every other fate counts only from who still holds the lease of
--- that very attempt. LATER keeps those of its turns that go on from the stored ones. Jobs that exist no more are ignored.
--- Work of a run that was told to cancel does not go back to the queue: it ends CANCELLED. Returns the runs that this
--- ended.
+-- that very attempt. Of an attempt that gives its job back, those turns are kept that go on from the stored ones. Jobs
+-- that exist no more are ignored. Work of a run that was told to cancel does not go back to the queue: it ends CANCELLED.
+-- Returns the runs that this ended.
 CREATE FUNCTION finish_jobs(by_node bigint, job_ids bigint[], attempts bigint[], fates text[], turns text[],
 	digests text[], base_numbers bigint[], base_digests text[], model_versions text[], input_tokens bigint[],
 	output_tokens bigint[], reasoning_tokens bigint[], durations_ms bigint[], costs_e10 bigint[], errors text[],

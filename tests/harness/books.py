@@ -6,7 +6,8 @@ SHOWN = 5
 
 # A sentence, with the names of its query's columns, and the query: one row for each thing that is wrong.
 BOOKS = (
-    ("job {job_id} is in more or less than one place: {ready} ready, {delayed} delayed, {leases} leases, {outcomes} outcomes",
+    ("job {job_id} is in more or less than one place: {ready} ready, {delayed} delayed, {leases} leases, "
+     "{outcomes} outcomes",
      """SELECT * FROM (SELECT j.id AS job_id, coalesce(q.n, 0) AS ready, count(d.job_id) AS delayed,
                 count(l.job_id) AS leases, count(o.job_id) AS outcomes
             FROM jobs j LEFT JOIN (SELECT job_id, count(*) AS n FROM ready GROUP BY 1) q ON q.job_id = j.id
@@ -16,7 +17,8 @@ BOOKS = (
         WHERE ready + delayed + leases + outcomes <> 1 ORDER BY job_id"""),
     ("job {job_id} is queued as of run {queued_run} and model {queued_model}, but it is of {run_id} and {model_id}",
      """SELECT q.job_id, q.run_id AS queued_run, q.model_id AS queued_model, j.run_id, j.model_id
-        FROM ready q JOIN jobs j ON j.id = q.job_id WHERE (q.run_id, q.model_id) <> (j.run_id, j.model_id) ORDER BY 1"""),
+        FROM ready q JOIN jobs j ON j.id = q.job_id
+        WHERE (q.run_id, q.model_id) <> (j.run_id, j.model_id) ORDER BY 1"""),
     ("run {run_id} says {progress}, its rows say {rows}",
      """SELECT r.id AS run_id, r.progress, x.rows FROM runs r CROSS JOIN LATERAL (
             SELECT jsonb_build_object('total', count(*), 'completed', count(*) FILTER (WHERE o.status = 'COMPLETED'),
@@ -30,7 +32,8 @@ BOOKS = (
                 WHEN bool_or(o.status = 'CANCELLED') THEN 'CANCELLED'
                 WHEN bool_or(o.status = 'COMPLETED') THEN 'COMPLETED' ELSE 'FAILED' END AS by_rows
             FROM runs r JOIN jobs j ON j.run_id = r.id LEFT JOIN outcomes o ON o.job_id = j.id GROUP BY r.id) x
-        WHERE by_rows <> CASE WHEN status IN ('PENDING', 'RUNNING', 'PAUSED') THEN 'one that is not over' ELSE status END
+        WHERE by_rows <> CASE WHEN status IN ('PENDING', 'RUNNING', 'PAUSED') THEN 'one that is not over'
+            ELSE status END
         ORDER BY 1"""),
     ("job {job_id}, whose outcome is {status}, has {transcripts} transcripts",
      """SELECT j.id AS job_id, coalesce(o.status, 'none yet') AS status, count(t.id) AS transcripts

@@ -47,7 +47,8 @@ def test_repeated_turns_are_kept_once(queue, job):
     assert stored(queue, job) == [(1, "a"), (2, "b")]
 
 
-@pytest.mark.parametrize("number, digest, before", [(1, "x", ""), (2, "x", "a"), (2, "x", "x"), (3, "c", "x"), (4, "d", "c")])
+@pytest.mark.parametrize("number, digest, before", [
+    (1, "x", ""), (2, "x", "a"), (2, "x", "x"), (3, "c", "x"), (4, "d", "c")])
 def test_turn_of_another_conversation_is_told_and_not_kept(queue, job, number, digest, before):
     queue.keep(turn(job, 1, "a"), turn(job, 2, "b", "a"))
     assert queue.keep(turn(job, number, digest, before)) == [1]
@@ -83,8 +84,8 @@ def test_turns_of_a_deleted_run_are_superseded(queue, job):
     assert stored(queue, other) == [(1, "b")]
 
 
-@pytest.mark.parametrize("bad", ['{"turnNumber": 2, "targetResponse": "\\u0000"}', '{"turnNumber": 2, "t": "\\ud800"}', "{",
-                                 '{"turnNumber": 2, "t": 1e999999}'])
+@pytest.mark.parametrize("bad", ['{"turnNumber": 2, "targetResponse": "\\u0000"}',
+                                 '{"turnNumber": 2, "t": "\\ud800"}', "{", '{"turnNumber": 2, "t": 1e999999}'])
 def test_body_that_jsonb_cannot_hold_is_told_by_its_class(queue, job, bad):
     """The class by which a store finds the one bad row of a batch; the others are then kept without it."""
     good = turn(job, 1, "a")
@@ -96,8 +97,8 @@ def test_body_that_jsonb_cannot_hold_is_told_by_its_class(queue, job, bad):
 
 
 @pytest.mark.parametrize("value, counted", [
-    ("1e400", 0), ("9e99", 0), ("9223372036854775808", 0), ("-1", 0), ("null", 0), ('"12"', 0), ("[12]", 0), ("true", 0),
-    ("1000000000001", 0), ("1000000000000", 10**12), ("12.9", 12), ("12e2", 1200), ("0", 0)])
+    ("1e400", 0), ("9e99", 0), ("9223372036854775808", 0), ("-1", 0), ("null", 0), ('"12"', 0), ("[12]", 0),
+    ("true", 0), ("1000000000001", 0), ("1000000000000", 10**12), ("12.9", 12), ("12e2", 1200), ("0", 0)])
 def test_strange_number_never_stops_a_claim(queue, job, value, counted):
     answer = json.loads(body(1))
     answer.update(dict.fromkeys(("inputTokens", "outputTokens", "reasoningTokens", "durationMs"), "HERE"))
