@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(place.REPOSITORY, "workers"))
 
 from simulator.formats.base import messages_digest  # noqa: E402  (needs the path above)
 
+SEGMENT = re.compile(r"[0-9a-f]{16}\.spool")  # others are made ready, or given up
 SIGNATURE = re.compile(r"\[(sim\d+)\] ")
 
 
@@ -99,7 +100,7 @@ def _dump(path):
 def spool_of(node, folder, faults):
     """The turns of all segments of a spool in order; what is wrong with the files goes to faults."""
     turns, seen = [], 0
-    for name in sorted(name for name in os.listdir(folder) if name.endswith(".spool")):
+    for name in sorted(filter(SEGMENT.fullmatch, os.listdir(folder))):
         lines = _dump(os.path.join(folder, name))
         for line in lines:
             if "seq" not in line:

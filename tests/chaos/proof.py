@@ -1,7 +1,7 @@
 """Compares the three books. Every claim that does not hold is one sentence; none is the proof.
 
-A call is one (job, turn). It is asked once, unless a death explains why its answer was not in the spool: whoever held it
-was killed between the permission and the answer's writing. Every answer in a spool is in a transcript; with several
+A call is one (job, turn). It is asked once, unless a death explains why its answer was not in the spool: whoever held
+it was killed between the permission and the answer's writing. Every answer in a spool is in a transcript; with several
 nodes, one may be superseded by another of the same turn, for which their outages must account.
 """
 
@@ -33,14 +33,16 @@ class Verdict:
 
 
 class Proof:
-    """deaths, outages: a list for each node, as node.py keeps them. failed_over: [from, to] or None."""
+    """deaths, outages: a list for each node, as node.py keeps them. failed_over: [from, to] or None.
+    whole: the spools still have every segment."""
 
-    def __init__(self, jobs, asks, spooled, deaths, outages, failed_over=None):
+    def __init__(self, jobs, asks, spooled, deaths, outages, failed_over=None, whole=True):
         self.jobs = jobs
         self.asks = asks
         self.deaths = deaths
         self.outages = outages
         self.failed_over = failed_over
+        self.whole = whole
         self.verdict = Verdict()
         self._by_id = {ask.id: ask for ask in asks}
         self._in_spool = defaultdict(list)
@@ -99,9 +101,9 @@ class Proof:
         elif ask.digest != job.asked_digest(turns, number):
             self._fault(f"{where}: the question of {id_} followed other answers than the transcript has")
         copies = self._in_spool.get(id_)
-        if not copies:
+        if not copies and self.whole:
             self._fault(f"{where}: the answer {id_} is in no spool")
-        elif any(copy.body != turn or (copy.job, copy.number) != (job.id, number) for copy in copies):
+        elif copies and any(copy.body != turn or (copy.job, copy.number) != (job.id, number) for copy in copies):
             self._fault(f"{where}: the spool has another text of {id_}")
 
     # ---- spool
@@ -145,11 +147,10 @@ class Proof:
         if why:
             self.verdict.explained[why] += 1
             return
-        spooled = self._in_spool.get(ask.id)
+        spooled = "".join(f", spooled by node {turn.node} at {turn.at:.3f}" for turn in self._in_spool.get(ask.id, ()))
         self._fault(f"job {job.id}, turn {ask.turn}: nothing explains the repeated call {ask.id} "
-                    f"({'bought' if ask.bought else 'not delivered'}, {ask.arrived:.3f} to {ask.ended:.3f}, port {ask.port}"
-                    f"{f', spooled by node {spooled[0].node} at {spooled[0].at:.3f}' if spooled else ''}); "
-                    f"kept is {kept and kept.id} ({kept and f'{kept.arrived:.3f}'})")
+                    f"({'bought' if ask.bought else 'not delivered'}, {ask.arrived:.3f} to {ask.ended:.3f}, "
+                    f"port {ask.port}{spooled}); kept is {kept and kept.id} ({kept and f'{kept.arrived:.3f}'})")
 
     def _why_not_spooled(self, ask):
         """Its worker, or its daemon with all its workers, died before the answer was written."""

@@ -15,8 +15,11 @@ from .site import Site
 
 def _spools(site, faults):
     """Every turn of every node's spool; the daemons are stopped by then."""
-    return [turn for number, node in enumerate(site.nodes)
-            for turn in books.spool_of(number, os.path.join(node.daemon.sections["daemon"]["state_dir"], "spool"), faults)]
+    turns = []
+    for number, node in enumerate(site.nodes):
+        folder = os.path.join(node.daemon.sections["daemon"]["state_dir"], "spool")
+        turns += books.spool_of(number, folder, faults)
+    return turns
 
 
 def _judge(site, killer):

@@ -49,8 +49,9 @@ class Standby(Postgres):
         self.data = os.path.join(self.folder, "data")
         self.process = None
         self._databases = 0
-        subprocess.run([os.path.join(programs(), "pg_basebackup"), "-h", primary.folder, "-U", "proctor", "-D", self.data,
-                        "-X", "stream", "-R", "-c", "fast"], check=True, cwd="/", **place.as_run_user())
+        subprocess.run([os.path.join(programs(), "pg_basebackup"), "-h", primary.folder, "-U", "proctor",
+                        "-D", self.data, "-X", "stream", "-R", "-c", "fast"],
+                       check=True, cwd="/", **place.as_run_user())
         with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as file:
             file.write(f"unix_socket_directories = '{self.folder}'\n")
 

@@ -76,7 +76,8 @@ class Site:
     def _import(self, number, scenarios):
         """A definition whose every prompt is asked in no other run, so that a conversation belongs to one job."""
         items = [{"key": f"case_{case}", "name": f"Case {case}",
-                  "prompt": f"Run {number}, case {case}: you find a purse. Do you keep it?"} for case in range(scenarios)]
+                  "prompt": f"Run {number}, case {case}: you find a purse. Do you keep it?"}
+                 for case in range(scenarios)]
         with self.nodes[0].daemon.connect(timeout=120) as control:
             pages = [items[start:start + PAGE] for start in range(0, scenarios, PAGE)]
             made = control.call("definition.import", name=f"chaos {number}", preamble=PREAMBLE, followups=[FOLLOWUP],
