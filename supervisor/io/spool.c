@@ -172,7 +172,7 @@ static void note_write(struct spool *spool, int error)
 	if (error == 0)
 		return;
 	if (error == -ENOSPC || error == -EDQUOT)
-		(void)spool_room_free_kept(spool);
+		(void)spool_keep_free_oldest(spool);
 	loop_timer_start_by(spool->retry, SPOOL_RETRY_MS);
 }
 
@@ -275,6 +275,7 @@ void spool_configure(struct spool *spool, int64_t max_bytes, int64_t keep_ms)
 {
 	spool->options.max_bytes = max_bytes;
 	spool->options.keep_ms = keep_ms;
+	spool_room_on_limit(spool);
 	loop_timer_start(spool->keep, 0);
 	loop_timer_start(spool->retry, 0);
 	spool_judge(spool);
@@ -364,7 +365,7 @@ int spool_new(struct loop *loop, const struct spool_options *options, struct spo
 	spool->dir_fd = spool->lock_fd = spool->cursor_fd = spool->spare.fd = -1;
 	list_init(&spool->readers);
 	loop_timer_new(loop, on_retry, spool, &spool->retry);
-	loop_timer_new(loop, spool_room_on_keep, spool, &spool->keep);
+	loop_timer_new(loop, spool_keep_on_timer, spool, &spool->keep);
 	loop_timer_new(loop, spool_sync_on_timer, spool, &spool->sync);
 	loop_timer_new(loop, spool_cursor_on_timer, spool, &spool->cursor_timer);
 	*ret = spool;
@@ -377,6 +378,7 @@ void spool_free(struct spool **spool_slot)
 
 	offload_free(&spool->offload);
 	spool_room_close(spool);
+	spool_keep_close(spool);
 	loop_undefer(spool->loop, spool);
 	loop_timer_free(&spool->retry);
 	loop_timer_free(&spool->keep);

@@ -139,7 +139,7 @@ static bool ack_written(struct spool *spool, uint64_t seq)
 	advance_oldest(segment);
 	while (spool->low < spool->segment_count && spool->segments[spool->low]->unacked == 0)
 		spool->low++;
-	spool_room_on_acked(spool, segment);
+	spool_keep_on_acked(spool, segment);
 	return true;
 }
 

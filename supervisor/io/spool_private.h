@@ -5,8 +5,9 @@
  * what it needs copied into a struct of its own.
  *
  * spool.c       append, what waits for room, trouble, figures, close
- * spool_open.c  a folder, as an earlier process left it, to a spool
- * spool_room.c  segments: the next one, the kept ones, the limit
+ * spool_open.c  a folder, as an earlier process left it, to a spool; with spool_folder.c
+ * spool_room.c  where the next record goes, and the limit
+ * spool_keep.c  the list of segments; keeping and removing them
  * spool_ack.c   which records are acknowledged
  * spool_sync.c  fdatasync, and the cursor file
  * spool_read.c  readers */
@@ -134,7 +135,7 @@ void spool_flush(struct spool *spool);
 /* Compares what troubles it with what was told; to be called after every change of that. */
 void spool_judge(struct spool *spool);
 
-/* ---- spool_room.c ---- */
+/* ---- spool_keep.c ---- */
 
 /* Behind all others; nothing is known of it but this. `size` counts for the limit from now on. */
 struct spool_segment *spool_segment_add(struct spool *spool, uint64_t first, int64_t created_ms,
@@ -146,18 +147,25 @@ ssize_t spool_segment_find(const struct spool *spool, uint64_t seq);
 /* Behind the last number that the segment may have. */
 uint64_t spool_segment_seq_end(const struct spool *spool, size_t index);
 
+/* Removes the oldest kept segment before its time; false when there is none. Only ever the oldest of all, so
+ * that a number that no segment holds is one that was lost, or was acknowledged. */
+bool spool_keep_free_oldest(struct spool *spool);
+/* After a record of it was acknowledged, or it stopped to be the current one. */
+void spool_keep_on_acked(struct spool *spool, struct spool_segment *segment);
+void spool_keep_on_timer(void *arg);
+/* Once the thread has ended. */
+void spool_keep_close(struct spool *spool);
+
+/* ---- spool_room.c ---- */
+
 /* Makes `current` a segment with room for a record. 0, or -errno; -ENOBUFS is the limit of ours. */
 int spool_room_for(struct spool *spool, size_t bytes) __attribute__((warn_unused_result));
 /* Has the next segment made ready, if there is none. */
 void spool_room_ahead(struct spool *spool);
-/* Removes the oldest kept segment before its time; false when there is none. Only ever the oldest of all, so
- * that a number that no segment holds is one that was lost, or was acknowledged. */
-bool spool_room_free_kept(struct spool *spool);
-/* After a record of it was acknowledged, or it stopped to be the current one. */
-void spool_room_on_acked(struct spool *spool, struct spool_segment *segment);
-/* Makes the spare now, blocking. That the disk is full is no failure, but trouble. */
+/* Makes it now, blocking. That the disk is full is no failure, but trouble. */
 int spool_room_first_spare(struct spool *spool) __attribute__((warn_unused_result));
-void spool_room_on_keep(void *arg);
+/* After a change of max_bytes. */
+void spool_room_on_limit(struct spool *spool);
 /* Once the thread has ended. */
 void spool_room_close(struct spool *spool);
 

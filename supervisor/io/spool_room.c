@@ -1,19 +1,12 @@
-/* Segments: the one that is written to, the one made ready to follow it, those kept a while though all of
- * their records are acknowledged, and the limit on all of them.
- *
- * The oldest goes first, always. A segment is removed by the thread, but out of the books at once: what is
- * asked of the thread after it finds its room. */
+/* Where the next record goes: the segment that is written to, the one made ready to follow it, and the limit
+ * on all of them. */
 
-#include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/crashpoint.h"
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "io/loop.h"
 #include "io/offload.h"
@@ -27,204 +20,7 @@ struct spool_spare_job {
 	int error; /* -errno */
 };
 
-struct spool_remove_job {
-	struct spool *spool;
-	int dir_fd;
-	uint64_t *firsts;
-	size_t count, room;
-	uint64_t failed; /* the first number of the last that could not be removed */
-	int error;	 /* … and why: -errno */
-};
-
 enum { SEGMENTS_OF_LIMIT = 8 };
-
-/* ---- the list ---- */
-
-struct spool_segment *spool_segment_add(struct spool *spool, uint64_t first, int64_t created_ms, int64_t size)
-{
-	struct spool_segment *segment = mem_alloc(sizeof(*segment));
-
-	segment->first = first;
-	segment->created_ms = created_ms;
-	segment->size = size;
-	segment->fd = -1;
-	segment->acked_ms = loop_now_ms(spool->loop);
-	spool->bytes += size;
-	if (spool->segment_count == spool->segment_room) {
-		spool->segment_room = spool->segment_room ? spool->segment_room * 2 : 16;
-		spool->segments = mem_resize(spool->segments, spool->segment_room,
-					     sizeof(struct spool_segment *));
-	}
-	spool->segments[spool->segment_count++] = segment;
-	return segment;
-}
-
-static void segment_free(struct spool_segment **segment)
-{
-	fd_close(&(*segment)->fd);
-	mem_free(&(*segment)->entries);
-	mem_free(segment);
-}
-
-size_t spool_segments_kept(const struct spool *spool)
-{
-	size_t count = 0;
-
-	while (count < spool->segment_count && spool->segments[count]->unacked == 0 &&
-	       spool->segments[count] != spool->current)
-		count++;
-	return count;
-}
-
-ssize_t spool_segment_find(const struct spool *spool, uint64_t seq)
-{
-	size_t from = 0, to = spool->segment_count;
-
-	while (from < to) {
-		size_t middle = from + (to - from) / 2;
-
-		if (spool->segments[middle]->first <= seq)
-			from = middle + 1;
-		else
-			to = middle;
-	}
-	return (ssize_t)from - 1;
-}
-
-uint64_t spool_segment_seq_end(const struct spool *spool, size_t index)
-{
-	return index + 1 < spool->segment_count ? spool->segments[index + 1]->first : spool->written + 1;
-}
-
-/* ---- removing ---- */
-
-static void remove_work(void *arg)
-{
-	struct spool_remove_job *job = arg;
-
-	for (size_t i = 0; i < job->count; i++) {
-		char name[SPOOL_NAME_MAX];
-
-		CRASH_POINT("spool.remove");
-		spool_file_name(job->firsts[i], name);
-		if (unlinkat(job->dir_fd, name, 0) < 0 && errno != ENOENT) {
-			job->error = -errno;
-			job->failed = job->firsts[i];
-		}
-	}
-}
-
-static void job_free(struct spool_remove_job **job)
-{
-	if (*job)
-		mem_free(&(*job)->firsts);
-	mem_free(job);
-}
-
-static void start_removing(struct spool *spool);
-
-static void on_removed(void *arg)
-{
-	struct spool_remove_job *job = arg;
-	struct spool *spool = job->spool;
-	char name[SPOOL_NAME_MAX];
-
-	spool_file_name(job->failed, name);
-	if (job->error < 0)
-		log_warning("spool.not_removed", "file=%s/%s reason=\"%s\"", spool->dir, name,
-			    strerror(-job->error));
-	job_free(&spool->removing);
-	start_removing(spool);
-	spool_flush(spool);
-	spool_room_ahead(spool);
-}
-
-static void start_removing(struct spool *spool)
-{
-	if (spool->removing || !spool->to_remove)
-		return;
-	spool->removing = spool->to_remove;
-	spool->to_remove = NULL;
-	offload_run(spool->offload, remove_work, on_removed, spool->removing);
-}
-
-static void remove_oldest(struct spool *spool)
-{
-	struct spool_segment *segment = spool->segments[0];
-	struct spool_remove_job *job = spool->to_remove;
-
-	assert(segment != spool->current && segment->unacked == 0 && segment->fd < 0);
-	if (!job) {
-		job = spool->to_remove = mem_alloc(sizeof(*job));
-		job->spool = spool;
-		job->dir_fd = spool->dir_fd;
-	}
-	if (job->count == job->room) {
-		job->room = job->room ? job->room * 2 : 8;
-		job->firsts = mem_resize(job->firsts, job->room, sizeof(*job->firsts));
-	}
-	job->firsts[job->count++] = segment->first;
-	spool->bytes -= segment->size;
-	spool->segment_count--;
-	memmove(spool->segments, spool->segments + 1, spool->segment_count * sizeof(*spool->segments));
-	if (spool->low > 0)
-		spool->low--;
-	segment_free(&segment);
-	start_removing(spool);
-}
-
-/* A segment that is not synced yet stays: its number would be missing on a disk that has the next one. */
-static bool can_remove_oldest(const struct spool *spool)
-{
-	return spool_segments_kept(spool) > 0 && spool->segments[0]->fd < 0;
-}
-
-bool spool_room_free_kept(struct spool *spool)
-{
-	if (!can_remove_oldest(spool))
-		return false;
-	log_info("spool.freed", "first=%llu reason=\"room is needed\"",
-		 (unsigned long long)spool->segments[0]->first);
-	remove_oldest(spool);
-	return true;
-}
-
-void spool_room_on_keep(void *arg)
-{
-	struct spool *spool = arg;
-	int64_t now_ms = loop_now_ms(spool->loop);
-
-	while (can_remove_oldest(spool)) {
-		int64_t left_ms = spool->segments[0]->acked_ms + spool->options.keep_ms - now_ms;
-
-		if (left_ms > 0) {
-			loop_timer_start(spool->keep, left_ms);
-			return;
-		}
-		remove_oldest(spool);
-	}
-}
-
-void spool_room_on_acked(struct spool *spool, struct spool_segment *segment)
-{
-	if (segment == spool->current || segment->unacked > 0)
-		return;
-	mem_free(&segment->entries);
-	segment->entry_room = 0;
-	loop_timer_start_by(spool->keep, spool->options.keep_ms);
-	if (spool->waiting_len > 0 || spool->spare.fd < 0)
-		loop_timer_start(spool->retry, 0);
-}
-
-void spool_forget_kept(struct spool *spool)
-{
-	spool->cursor.floor = spool_acked(spool);
-	spool->cursor_dirty = true;
-	spool_cursor_now(spool);
-	while (can_remove_oldest(spool))
-		remove_oldest(spool);
-	spool_judge(spool);
-}
 
 /* ---- the next one ---- */
 
@@ -238,12 +34,38 @@ static int64_t segment_bytes(const struct spool *spool)
 	return bytes > least ? bytes : least;
 }
 
+static void leave_current(struct spool *spool)
+{
+	struct spool_segment *segment = spool->current;
+
+	spool->current = NULL;
+	if (!segment)
+		return;
+	/* The next sync closes it, even one that had nothing else to do there; after poison there is none. */
+	segment->dirty = true;
+	if (spool->poison)
+		fd_close(&segment->fd);
+	spool_sync_soon(spool);
+	spool_keep_on_acked(spool, segment);
+}
+
+/* The only segment, all of it acknowledged: it is of a larger limit, or of a record as large as that. Once
+ * synced it can go like any other. */
+static bool is_in_the_way(const struct spool *spool)
+{
+	return spool->current && spool->segment_count == 1 && spool->current->unacked == 0 &&
+	       spool->current->count > 0;
+}
+
 /* Whether there may be so many bytes more, once kept segments have made way. */
 static bool is_within_limit(struct spool *spool, int64_t bytes)
 {
 	while (spool->bytes + bytes > spool->options.max_bytes)
-		if (!spool_room_free_kept(spool))
+		if (!spool_keep_free_oldest(spool)) {
+			if (is_in_the_way(spool))
+				leave_current(spool);
 			return false;
+		}
 	return true;
 }
 
@@ -276,13 +98,16 @@ static void on_spare(void *arg)
 	struct spool *spool = job.spool;
 
 	mem_free(&spool->spare.job);
-	if (is_full(job.error) && spool_room_free_kept(spool)) {
+	if (is_full(job.error) && spool_keep_free_oldest(spool)) {
 		spool->bytes -= job.size;
 		spool_room_ahead(spool);
 		return;
 	}
 	take_spare(spool, job.fd, job.size, job.error);
+	spool_room_on_limit(spool);
 	spool_flush(spool);
+	if (job.error == 0)
+		spool_room_ahead(spool);
 	spool_judge(spool);
 }
 
@@ -323,21 +148,22 @@ int spool_room_first_spare(struct spool *spool)
 	return is_full(r) ? 0 : r;
 }
 
-/* ---- the present one ---- */
-
-static void leave_current(struct spool *spool)
+static void drop_spare(struct spool *spool)
 {
-	struct spool_segment *segment = spool->current;
-
-	spool->current = NULL;
-	if (!segment)
+	if (spool->spare.fd < 0)
 		return;
-	/* The next sync closes it, even one that had nothing else to do there; after poison there is none. */
-	segment->dirty = true;
-	if (spool->poison)
-		fd_close(&segment->fd);
-	spool_room_on_acked(spool, segment);
+	(void)unlinkat(spool->dir_fd, SPOOL_SPARE_NAME, 0);
+	fd_close(&spool->spare.fd);
+	spool->bytes -= spool->spare.size;
 }
+
+void spool_room_on_limit(struct spool *spool)
+{
+	if (spool->spare.size > segment_bytes(spool))
+		drop_spare(spool);
+}
+
+/* ---- the present one ---- */
 
 static void begin_segment(struct spool *spool, const struct spool_segment_header *header, int fd,
 			  int64_t size)
@@ -358,24 +184,39 @@ static int begin_with_spare(struct spool *spool, const struct spool_segment_head
 	int64_t size = spool->spare.size;
 	int r = spool_file_name_spare(spool->dir_fd, spool->spare.fd, header);
 
-	if (r < 0)
+	if (r < 0) {
+		/* Another one may do better: somebody may have removed it. */
+		drop_spare(spool);
 		return r;
+	}
 	spool->bytes -= size;
 	begin_segment(spool, header, fd_take(&spool->spare.fd), size);
 	return 0;
+}
+
+/* Whether it would not fit beside the present segment and the spare, were there no other. */
+static bool is_beyond_limit(const struct spool *spool, int64_t size)
+{
+	return size > spool->options.max_bytes - 2 * segment_bytes(spool);
+}
+
+static bool is_all_acked(const struct spool *spool)
+{
+	size_t kept = spool_segments_kept(spool);
+
+	return kept == spool->segment_count ||
+	       (spool->segments[kept] == spool->current && spool->current->unacked == 0);
 }
 
 /* The spare is too small, or not there yet. */
 static int begin_at_once(struct spool *spool, const struct spool_segment_header *header, int64_t need)
 {
 	int64_t size = segment_bytes(spool) > need ? segment_bytes(spool) : need;
-	bool is_empty = spool_segments_kept(spool) + (spool->current != NULL) == spool->segment_count &&
-			(!spool->current || spool->current->unacked == 0);
 	int fd;
 	int r;
 
-	/* A record that is larger than the whole limit must not wait for ever. */
-	if (!is_within_limit(spool, size) && !is_empty)
+	/* A record that is as large as the limit must not wait for ever. */
+	if (!is_within_limit(spool, size) && !(is_beyond_limit(spool, size) && is_all_acked(spool)))
 		return -ENOBUFS;
 	r = spool_file_create(spool->dir_fd, header, &fd);
 	if (r < 0)
@@ -388,14 +229,14 @@ int spool_room_for(struct spool *spool, size_t bytes)
 {
 	struct spool_segment_header header = { .id = spool->id, .first = spool->written + 1 };
 	int64_t need = SPOOL_SEGMENT_HEADER + (int64_t)bytes;
-	int r;
+	int r = -ENOENT;
 
 	if (spool->current && spool->current->end + (int64_t)bytes <= spool->current->size)
 		return 0;
 	header.created_ms = clock_wall_ms();
 	if (spool->spare.fd >= 0 && need <= spool->spare.size)
 		r = begin_with_spare(spool, &header);
-	else
+	if (r < 0)
 		r = begin_at_once(spool, &header, need);
 	if (r == 0)
 		spool_room_ahead(spool);
@@ -404,17 +245,8 @@ int spool_room_for(struct spool *spool, size_t bytes)
 
 void spool_room_close(struct spool *spool)
 {
-	if (spool->spare.job && spool->spare.job->error == 0)
+	if (spool->spare.job)
 		spool->spare.fd = spool->spare.job->fd;
-	if (spool->spare.fd >= 0)
-		(void)unlinkat(spool->dir_fd, SPOOL_SPARE_NAME, 0);
-	fd_close(&spool->spare.fd);
 	mem_free(&spool->spare.job);
-	if (spool->to_remove)
-		remove_work(spool->to_remove);
-	job_free(&spool->to_remove);
-	job_free(&spool->removing);
-	for (size_t i = 0; i < spool->segment_count; i++)
-		segment_free(&spool->segments[i]);
-	mem_free(&spool->segments);
+	drop_spare(spool);
 }
