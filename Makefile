@@ -131,13 +131,18 @@ layers_of_app    := app core io config policy base
 layers_of_ctl    := ctl io base
 layer_of = $(word 2,$(subst _, ,$(1)))
 
+# Calls that a test stands in for, to let them fail: its __wrap_NAME is called in their place.
+wrapped_by_test_io_spool_faults := pwritev fdatasync fsync fallocate openat renameat
+comma := ,
+
 # $(1) name of the test, as in tests/unit/NAME.c
 define unit_test
 build/asan/tests/$(1): tests/unit/$(1).c build/asan/flags $(foreach layer,$(layers_of_$(call layer_of,$(1))),build/asan/lib$(layer).a)
 	@mkdir -p $$(@D)
 	@echo "  TEST    $$@"
 	@$$(CC) $$(SANITIZE) -Itests/unit -MMD -MP -o $$@ $$< \
-		-Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(LINK) $(TEST_LIBS) $$(LDFLAGS)
+		-Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(addprefix -Wl$(comma)--wrap=,$(wrapped_by_$(1))) \
+		$(LINK) $(TEST_LIBS) $$(LDFLAGS)
 endef
 $(foreach test,$(TESTS),$(eval $(call unit_test,$(basename $(notdir $(test))))))
 
