@@ -512,11 +512,11 @@ void worker_park(struct worker *worker)
 void worker_drain(struct worker *worker, int64_t grace_ms)
 {
 	worker->own->planned = true;
-	/* The worker ends by itself at grace_ms; TERM is for one that does not. */
 	worker->own->drain_ms = grace_ms;
 	worker_step(worker, WE_DRAIN);
+	/* One that drains already gets no more time than it had: it was told of no more. */
 	if (worker->state == W_DRAINING)
-		loop_timer_start(worker->own->deadline, grace_ms + 1000);
+		loop_timer_start_by(worker->own->deadline, grace_ms);
 }
 
 void worker_kill(struct worker *worker)
