@@ -36,11 +36,13 @@ def test_a_storm_of_kills_neither_parks_the_pool_nor_mutes_the_daemon_nor_fails_
     assert progress == {"total": PROBES, "completed": PROBES, "failed": 0, "cancelled": 0}
 
 
-def test_workers_killed_before_they_can_prove_themselves_do_not_park_their_pool(make_daemon, make_fake):
+def test_workers_killed_before_they_can_prove_themselves_do_not_park_their_pool_nor_stay_away(make_daemon, make_fake):
     fake = make_fake(WORKING)
-    daemon = make_daemon({**fake.ini(ping_interval="1h", restart_delay="1s", restart_delay_max="1s"),
+    daemon = make_daemon({**fake.ini(ping_interval="1h", restart_delay="1s", restart_delay_max="1m"),
                           "group:root": {"intensity": 2, "period": "1m"}})
-    for number in range(1, 4):
-        os.kill(fake.wait("step", number, name="serve")["pid"], signal.SIGKILL)
-    fake.wait("step", 4, name="serve")
+    fake.wait("step", 1, name="serve")
+    for number in range(1, 5):
+        os.kill(fake.wait("step", number, name="serve", deadline=3)["pid"], signal.SIGKILL)
+    # Were it their fault, the fifth life would begin 4 s later at the soonest.
+    fake.wait("step", 5, name="serve", deadline=3)
     assert daemon.call("status")["pools"][0]["degraded"] is None

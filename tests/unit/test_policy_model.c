@@ -150,15 +150,18 @@ static struct restart_exit random_exit(void)
 	};
 }
 
-/* Abnormal end, boot timeout, hang kill, protocol fault; planned recycling is none, unless it lived under
- * 30 s; nor is a kill from outside of a life that had proven itself, or outlived the first delay. */
-static bool model_failure(const struct restart_params *params, const struct restart_exit *life)
+static bool model_outside(const struct restart_exit *life)
 {
-	bool outside = life->killed_from_outside && !life->failed && !life->planned;
+	return life->killed_from_outside && !life->failed && !life->planned;
+}
 
+/* Abnormal end, boot timeout, hang kill, protocol fault; planned recycling is none, unless it lived under
+ * 30 s; nor is a kill from outside. */
+static bool model_failure(const struct restart_exit *life)
+{
 	if (life->planned && !life->failed && life->lived_ms >= 30000)
 		return false;
-	return !(outside && (life->proven || life->lived_ms >= params->base_delay_ms));
+	return !model_outside(life);
 }
 
 static struct restart_verdict model_restart(const struct restart_params *params, struct slot_model *slot,
@@ -166,7 +169,7 @@ static struct restart_verdict model_restart(const struct restart_params *params,
 {
 	int64_t long_enough_ms = 2 * slot->waited_ms;
 	bool normal = life->exit_code == 0 && !life->failed && !life->planned;
-	bool failure = model_failure(params, life), spared;
+	bool failure = model_failure(life), spared, paced;
 
 	if (long_enough_ms < params->stable_after_ms)
 		long_enough_ms = params->stable_after_ms;
@@ -179,10 +182,13 @@ static struct restart_verdict model_restart(const struct restart_params *params,
 		return (struct restart_verdict){ .action = RESTART_PARK };
 	/* The first after a healthy life, and one that was planned and went well. */
 	spared = (life->proven && slot->in_a_row == 0) || (life->planned && !failure);
+	/* Killed before it could show what it is: as after one failure, however often. */
+	paced = model_outside(life) && !life->proven && life->lived_ms < params->base_delay_ms &&
+		slot->in_a_row == 0;
 	slot->in_a_row += failure;
 	slot->waited_ms = spared ? 0
 				 : model_backoff_ms(params->base_delay_ms, params->max_delay_ms,
-						    slot->in_a_row, random);
+						    paced ? 1 : slot->in_a_row, random);
 	return (struct restart_verdict){
 		.action = slot->waited_ms ? RESTART_AFTER : RESTART_NOW,
 		.delay_ms = slot->waited_ms,
