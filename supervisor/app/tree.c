@@ -146,6 +146,11 @@ static void on_pool_up(void *arg)
 	suptree_up(((struct branch *)arg)->node);
 }
 
+static void on_pool_stumbled(void *arg, const char *why)
+{
+	suptree_stumbled(((struct branch *)arg)->node, why);
+}
+
 static void on_pool_stopped(void *arg)
 {
 	suptree_down(((struct branch *)arg)->node);
@@ -186,6 +191,7 @@ static int add_pool(struct daemon *daemon, struct branch *branch, struct suptree
 	const struct suptree_leaf leaf = { .start = start_pool, .stop = stop_pool, .leaf = branch };
 	const struct pool_events events = {
 		.up = on_pool_up,
+		.stumbled = on_pool_stumbled,
 		.room = on_room,
 		.turn = on_turn,
 		.result = on_result,

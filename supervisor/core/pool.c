@@ -151,9 +151,12 @@ void pool_set_drain_timeout(struct pool *pool, int64_t drain_ms)
 
 void pool_start(struct pool *pool)
 {
-	pool->stopping = pool->up_told = pool->stopped_told = false;
+	pool->stopping = pool->up_told = pool->stumbled_told = pool->stopped_told = false;
 	while (pool_highest_number(pool) < pool->size)
 		(void)pool_add_worker(pool, pool_highest_number(pool) + 1);
+	list_foreach (at, &pool->workers) {
+		list_entry(at, struct worker, link)->boot_failed = false;
+	}
 	pool->start_due = true;
 	if (!pool->fork_argv) {
 		start_workers(pool);

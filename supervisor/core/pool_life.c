@@ -26,6 +26,28 @@ static void tell_up(struct pool *pool)
 	pool->events.up(pool->events.arg);
 }
 
+/* A life has ended and none was ready yet. When that has happened to every worker, the pool is not to be
+ * waited for: it may go on like that for ever. */
+static void note_failed_boot(struct pool *pool, struct worker *worker)
+{
+	AUTO(mem_free_str) char *why = NULL;
+
+	worker->boot_failed = true;
+	if (pool->stumbled_told)
+		return;
+	list_foreach (at, &pool->workers) {
+		if (!list_entry(at, struct worker, link)->boot_failed)
+			return;
+	}
+	pool->stumbled_told = true;
+	why = mem_printf("no worker has come up; newest: %s",
+			 worker->last_death ? worker->last_death : "unknown");
+	log_warning("pool.stumbled", "pool=%s reason=\"%s\" next=\"what stands behind it is started\"",
+		    pool->config->name, why);
+	pool->events.event(pool->events.arg, "warning", "pool.stumbled", pool->config->name, NULL);
+	pool->events.stumbled(pool->events.arg, why);
+}
+
 static void escalate(struct pool *pool, const struct worker *worker)
 {
 	if (pool->degraded)
@@ -295,6 +317,8 @@ static void on_died(void *arg, struct worker *worker, const struct worker_death 
 		worker_start_after(worker, 0);
 		return;
 	}
+	if (!pool->up_told)
+		note_failed_boot(pool, worker);
 	if (verdict.counts && intensity_add(pool->window, loop_now_ms(pool->loop)))
 		escalate(pool, worker);
 	if (pool->degraded && !death->blame.planned) {

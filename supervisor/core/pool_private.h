@@ -27,7 +27,7 @@ struct pool {
 	int rolling;	/* number of the worker being replaced in a rolling restart; 0 = none */
 	int rolling_last;
 	bool stopping;
-	bool up_told, stopped_told;
+	bool up_told, stumbled_told, stopped_told;
 };
 
 /* pool.c */

@@ -31,8 +31,10 @@ static size_t index_of(const struct suptree_node *node)
 
 static void set_state(struct suptree_node *node, enum suptree_state state)
 {
+	if (state == SUPTREE_UP && node->stumbled)
+		mem_free(&node->why);
 	if (state != SUPTREE_STARTING)
-		node->retrying = false;
+		node->retrying = node->stumbled = false;
 	if (node->state == state)
 		return;
 	log_debug("tree.state", "node=%s state=%s was=%s", node->name, suptree_state_name(state),
@@ -202,12 +204,14 @@ static void after_stop(struct suptree_node *group)
 }
 
 /* Whether those behind this child wait for it. At the root they do not wait for one that has failed and tries
- * again by itself: there is nobody above who would end the waiting. */
+ * again by itself, as there is nobody above who would end the waiting; nor anywhere for one that has failed
+ * without its group's knowing what to do about it. */
 static bool holds_up(const struct suptree_node *child)
 {
 	const struct suptree_node *group = child->parent;
 
-	if (child->retrying && !group->parent && group->strategy == STRATEGY_ONE_FOR_ONE)
+	if (group->strategy == STRATEGY_ONE_FOR_ONE &&
+	    (child->stumbled || (child->retrying && !group->parent)))
 		return false;
 	return child->state == SUPTREE_STARTING || child->state == SUPTREE_STOPPING;
 }
@@ -402,6 +406,23 @@ void suptree_up(struct suptree_node *node)
 	set_state(node, SUPTREE_UP);
 	if (node->parent)
 		suptree_advance(node->parent);
+}
+
+void suptree_stumbled(struct suptree_node *node, const char *why)
+{
+	struct suptree_node *group = node->parent;
+	AUTO(mem_free_str) char *whose = NULL;
+
+	if (node->state != SUPTREE_STARTING || !group)
+		return;
+	node->stumbled = true;
+	mem_set_str(&node->why, mem_strdup(why));
+	if (group->strategy == STRATEGY_ONE_FOR_ONE) {
+		suptree_advance(group);
+		return;
+	}
+	whose = mem_printf("%s: %s", node->name, why);
+	suptree_stumbled(group, whose);
 }
 
 void suptree_down(struct suptree_node *node)

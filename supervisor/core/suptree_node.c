@@ -279,6 +279,11 @@ const char *suptree_state_name(enum suptree_state state)
 	return (unsigned)state < ARRAY_LEN(names) ? names[state] : "?";
 }
 
+bool suptree_has_stumbled(const struct suptree_node *node)
+{
+	return node->stumbled;
+}
+
 bool suptree_is_removed(const struct suptree_node *node)
 {
 	return node->removed;

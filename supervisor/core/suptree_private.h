@@ -30,6 +30,7 @@ struct suptree_node {
 	int64_t since_ms; /* it is in this state */
 	char *why;	  /* it failed last, one line; NULL = it did not, or the leaf knows */
 	bool retrying;	  /* its start has failed, and it tries again by itself */
+	bool stumbled;	  /* its start has failed, and nobody above waits for it */
 	bool held;	  /* an operator stopped it, and only an operator starts it */
 	bool on_trial;	  /* parked by the root for its failures; started now and then */
 	bool removed;	  /* goes as soon as it is down */

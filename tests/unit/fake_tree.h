@@ -18,7 +18,7 @@
 
 enum { LEAVES = 16, TRACE = 4096, DEADLINE_MS = 5000 };
 
-enum leaf_start { START_LATER, START_NOW, START_NEVER, START_FAILS, START_BREAKS };
+enum leaf_start { START_LATER, START_NOW, START_NEVER, START_FAILS, START_STUMBLES, START_BREAKS };
 enum leaf_stop { STOP_LATER, STOP_NOW, STOP_WHEN_HURRIED };
 
 struct fake_leaf {
@@ -96,6 +96,9 @@ static inline void fake_live(struct fake_leaf *leaf)
 		break;
 	case START_FAILS:
 		fake_fail(leaf, true);
+		break;
+	case START_STUMBLES:
+		suptree_stumbled(leaf->node, "it fell");
 		break;
 	case START_BREAKS:
 		fake_end(leaf, true);
