@@ -164,6 +164,18 @@ static void start_later(struct suptree_node *group, int64_t delay_ms)
 	loop_timer_start(group->timer, delay_ms);
 }
 
+/* What the node, and all below it, did before is answered for by whoever starts it next. */
+void suptree_forget_failures(struct suptree_node *node)
+{
+	node->failures = 0;
+	if (node->window)
+		intensity_reset(node->window);
+	if (!node->is_group && node->leaf.forget)
+		node->leaf.forget(node->leaf.leaf);
+	for (size_t i = 0; i < node->count; i++)
+		suptree_forget_failures(node->children[i]);
+}
+
 /* All children are down after too many restarts, or after one that failed at boot. */
 static void group_has_failed(struct suptree_node *group)
 {
@@ -175,6 +187,8 @@ static void group_has_failed(struct suptree_node *group)
 		group->failures = 0;
 	delay_ms = backoff_delay_ms(pace->delay_ms, pace->delay_max_ms, ++group->failures, clock_random());
 	intensity_reset(group->window);
+	for (size_t i = 0; i < group->count; i++)
+		suptree_forget_failures(group->children[i]);
 	set_state(group, group->was_up ? SUPTREE_DOWN : SUPTREE_STARTING);
 	group->was_up = false;
 	if (child_failed(group, true, delay_ms) == SUPTREE_YOURSELF) {
@@ -311,6 +325,7 @@ static enum suptree_answer park_child(struct suptree_node *node)
 	const struct suptree_node *root = tree->root;
 
 	node->on_trial = true;
+	suptree_forget_failures(node);
 	intensity_reset(root->window);
 	log_error("tree.degraded",
 		  "node=%s reason=\"more than %d restarts in %lld s\" next=\"a trial every %lld s\"",

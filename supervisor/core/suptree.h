@@ -34,6 +34,9 @@ enum suptree_state {
 struct suptree_leaf {
 	void (*start)(void *leaf);
 	void (*stop)(void *leaf, bool at_once); /* a second call with at_once: no more patience */
+	/* The tree has taken over: its own delay comes before the next start, or an operator wants that at
+	 * once, so the leaf's back-off begins anew. NULL = it has none. */
+	void (*forget)(void *leaf);
 	void *leaf;
 };
 

@@ -85,6 +85,9 @@ void suptree_settle(struct suptree_node *node, enum suptree_state state);
 /* Does what can be done of the group's job now. */
 void suptree_advance(struct suptree_node *group);
 
+/* Before a start that is not of their own making. */
+void suptree_forget_failures(struct suptree_node *node);
+
 /* For its children first..end-1, in place of what it was busy with. */
 void suptree_begin(struct suptree_node *group, enum suptree_job job, size_t first, size_t end);
 

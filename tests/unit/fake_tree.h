@@ -28,6 +28,7 @@ struct fake_leaf {
 	enum leaf_start start;
 	enum leaf_stop stop;
 	bool running, waiting; /* waiting: for its own restart */
+	int forgotten;	       /* how often it was told to forget its failures */
 };
 
 struct fake_tree {
@@ -144,6 +145,11 @@ static inline void fake_stop(void *arg, bool at_once)
 	}
 }
 
+static inline void fake_forget(void *arg)
+{
+	((struct fake_leaf *)arg)->forgotten++;
+}
+
 /* ---- the tree ---- */
 
 static inline void fake_on_up(void *arg)
@@ -224,7 +230,9 @@ static inline struct fake_leaf *fake_leaf(struct fake_tree *fake, struct suptree
 					  const char *name)
 {
 	struct fake_leaf *leaf = &fake->leaves[fake->count++];
-	const struct suptree_leaf calls = { .start = fake_start, .stop = fake_stop, .leaf = leaf };
+	const struct suptree_leaf calls = {
+		.start = fake_start, .stop = fake_stop, .forget = fake_forget, .leaf = leaf
+	};
 
 	assert_true(fake->count <= LEAVES);
 	leaf->fake = fake;
