@@ -39,19 +39,19 @@ static bool was_stable(const struct restart_params *params, const struct restart
 	       exit->lived_ms / 2 >= slot->last_delay_ms;
 }
 
+static bool is_killed_at_once(const struct restart_params *params, const struct restart_exit *exit)
+{
+	return !exit->planned && !is_failure(exit) && !exit->proven && exit->lived_ms < params->base_delay_ms;
+}
+
 /* The place in the back-off of the delay before the next life; 0 = none. */
-static unsigned failures_waited_for(const struct restart_params *params, const struct restart_slot *slot,
-				    const struct restart_exit *exit)
+static unsigned failures_waited_for(const struct restart_slot *slot, const struct restart_exit *exit)
 {
 	if (is_failure(exit))
 		return slot->failures || !exit->proven ? slot->failures + 1 : 0;
 	if (exit->planned)
 		return 0;
-	/* Killed from outside. The first delay, which does not grow, bounds how often a slot is respawned
-	 * when, say, the machine has no memory. */
-	if (!slot->failures && !exit->proven && exit->lived_ms < params->base_delay_ms)
-		return 1;
-	return slot->failures;
+	return slot->failures > slot->kills ? slot->failures : slot->kills;
 }
 
 struct restart_verdict restart_decide(const struct restart_params *params, struct restart_slot *slot,
@@ -69,8 +69,12 @@ struct restart_verdict restart_decide(const struct restart_params *params, struc
 		verdict.action = RESTART_PARK;
 		return verdict;
 	}
+	if (!is_killed_at_once(params, exit))
+		slot->kills = 0;
+	else if (slot->kills < RESTART_KILLS_WAITED_FOR)
+		slot->kills++;
 	verdict.delay_ms = backoff_delay_ms(params->base_delay_ms, params->max_delay_ms,
-					    failures_waited_for(params, slot, exit), random);
+					    failures_waited_for(slot, exit), random);
 	if (failure)
 		slot->failures++;
 	verdict.counts = failure && !exit->proven && !exit->killed_from_outside;

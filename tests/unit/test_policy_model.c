@@ -122,6 +122,7 @@ enum { SLOT_WALKS = 40000, SLOT_STEPS = 60 };
 
 struct slot_model {
 	unsigned in_a_row;
+	unsigned kills; /* at once, from outside, in a row */
 	int64_t waited_ms;
 };
 
@@ -169,7 +170,8 @@ static struct restart_verdict model_restart(const struct restart_params *params,
 {
 	int64_t long_enough_ms = 2 * slot->waited_ms;
 	bool normal = life->exit_code == 0 && !life->failed && !life->planned;
-	bool failure = model_failure(life), spared, paced;
+	bool failure = model_failure(life), spared, at_once;
+	unsigned place;
 
 	if (long_enough_ms < params->stable_after_ms)
 		long_enough_ms = params->stable_after_ms;
@@ -182,13 +184,15 @@ static struct restart_verdict model_restart(const struct restart_params *params,
 		return (struct restart_verdict){ .action = RESTART_PARK };
 	/* The first after a healthy life, and one that was planned and went well. */
 	spared = (life->proven && slot->in_a_row == 0) || (life->planned && !failure);
-	/* Killed before it could show what it is: as after one failure, however often. */
-	paced = model_outside(life) && !life->proven && life->lived_ms < params->base_delay_ms &&
-		slot->in_a_row == 0;
 	slot->in_a_row += failure;
+	/* Killed before it could show what it is: as after a failure each, but for no more than four. */
+	at_once = model_outside(life) && !life->proven && life->lived_ms < params->base_delay_ms;
+	slot->kills = at_once ? slot->kills + 1 : 0;
+	place = slot->kills < 4 ? slot->kills : 4;
+	place = slot->in_a_row > place ? slot->in_a_row : place;
 	slot->waited_ms = spared ? 0
-				 : model_backoff_ms(params->base_delay_ms, params->max_delay_ms,
-						    paced ? 1 : slot->in_a_row, random);
+				 : model_backoff_ms(params->base_delay_ms, params->max_delay_ms, place,
+						    random);
 	return (struct restart_verdict){
 		.action = slot->waited_ms ? RESTART_AFTER : RESTART_NOW,
 		.delay_ms = slot->waited_ms,

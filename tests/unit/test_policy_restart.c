@@ -261,22 +261,31 @@ static void test_a_life_of_crashes_backs_off_and_recovers(void **state)
 	assert_int_equal(slot.failures, 1);
 }
 
-/* A stranger who kills at every turn: the slot is there again soon after he has gone. */
-static void test_a_storm_of_kills_from_outside_makes_no_delay_grow(void **state)
+/* A stranger who kills at every turn keeps the slot busy, but not away: it is there again soon after him. */
+static void test_a_storm_of_kills_from_outside_makes_the_delay_grow_a_little(void **state)
 {
+	static const int64_t want[] = { 500, 1000, 2000, 4000, 4000, 4000, 4000, 4000 };
 	static const struct restart_exit kill = { .killed_from_outside = true,
 						  .exit_code = 137,
 						  .lived_ms = 3 };
+	static const struct restart_exit later = { .killed_from_outside = true,
+						   .exit_code = 137,
+						   .lived_ms = 500 };
 	static const struct restart_exit crash = { .exit_code = 1, .lived_ms = 3 };
 	struct restart_slot slot = { 0 };
+	struct restart_verdict got;
 
 	(void)state;
-	for (int i = 0; i < 300; i++) {
-		struct restart_verdict got = restart_decide(&params, &slot, &kill, UINT32_MAX);
-
-		expect(got.delay_ms == 500 && !got.counts, "kill %d: %" PRId64, i, got.delay_ms);
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		got = restart_decide(&params, &slot, &kill, UINT32_MAX);
+		expect(got.delay_ms == want[i] && !got.counts, "kill %zu: %" PRId64, i, got.delay_ms);
+		expect(!slot.failures, "kill %zu: %u failures", i, slot.failures);
 	}
-	/* And what it then does by itself is its first failure. */
+	/* What lives longer than the first delay is no storm, and what it then does by itself is its first
+	 * failure. */
+	got = restart_decide(&params, &slot, &later, UINT32_MAX);
+	assert_int_equal(got.action, RESTART_NOW);
+	assert_int_equal(restart_decide(&params, &slot, &kill, UINT32_MAX).delay_ms, 500);
 	assert_int_equal(restart_decide(&params, &slot, &crash, UINT32_MAX).delay_ms, 500);
 	assert_int_equal(restart_decide(&params, &slot, &crash, UINT32_MAX).delay_ms, 1000);
 }
@@ -298,7 +307,7 @@ int main(void)
 		cmocka_unit_test(test_each_end_of_a_life_gets_its_verdict),
 		cmocka_unit_test(test_types_differ_in_what_is_restarted),
 		cmocka_unit_test(test_a_life_of_crashes_backs_off_and_recovers),
-		cmocka_unit_test(test_a_storm_of_kills_from_outside_makes_no_delay_grow),
+		cmocka_unit_test(test_a_storm_of_kills_from_outside_makes_the_delay_grow_a_little),
 		cmocka_unit_test(test_unpark_starts_over),
 	};
 
