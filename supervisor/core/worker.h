@@ -76,6 +76,7 @@ struct worker {
 	struct list link;	  /* the pool's */
 	bool solo;		  /* holds one probe that runs alone, and gets no other */
 	bool retiring;		  /* the pool shrinks: no restart after this life */
+	bool given_up;	      /* the pool's: its place has used up its budget of restarts, and is on trial */
 	bool boot_failed;     /* a life since the start of its pool has ended, and none was ready before */
 	bool outdated;	      /* the pool's: this life was started with what is replaced since */
 	bool replace;	      /* the pool's: start anew at once when this life has ended */
