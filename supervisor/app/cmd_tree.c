@@ -219,6 +219,18 @@ static void note_parked(const struct daemon *daemon, struct suptree_node *node, 
 		note_parked(daemon, child, notes);
 }
 
+/* A group that waits for such a one says nothing new. */
+static void note_stumbled(struct suptree_node *node, json_t *notes)
+{
+	struct suptree_node *child;
+
+	if (suptree_has_stumbled(node) && !suptree_is_group(node))
+		(void)json_array_append_new(
+			notes, json_sprintf("%s is not up: %s", suptree_name(node), suptree_why(node)));
+	for (size_t i = 0; (child = suptree_child(node, i)); i++)
+		note_stumbled(child, notes);
+}
+
 void cmd_tree_notes(struct daemon *daemon, json_t *notes)
 {
 	const char *degraded = suptree_degraded(tree_nodes(daemon->tree));
@@ -228,6 +240,7 @@ void cmd_tree_notes(struct daemon *daemon, json_t *notes)
 	/* What is on trial just now is not parked, and not yet trusted. */
 	if (degraded && json_array_size(notes) == before)
 		(void)json_array_append_new(notes, json_sprintf("on trial: %s", degraded));
+	note_stumbled(suptree_root(tree_nodes(daemon->tree)), notes);
 }
 
 /* ---- an operator's word ---- */

@@ -7,7 +7,7 @@ import os
 import signal
 
 from harness import place
-from harness.storm import worker_processes
+from harness.storm import STANDBYS, worker_processes
 
 RESTARTS = int(os.environ.get("PROCTOR_RESTARTS", "400"))
 WARM_UP = 200
@@ -55,9 +55,9 @@ def kill_all(daemon, count):
 def settled(daemon):
     """(descriptors, allocated bytes) once nothing is under way but what stays."""
     place.wait_until(lambda: not zombies(daemon.process.pid), 10, "zombies to be reaped")
-    status = daemon.call("status")
-    assert len(worker_processes(daemon.process.pid) - {status["pools"][0]["forkserverPid"]}) == WORKERS
-    return descriptors(daemon.process.pid), status["heapBytes"]
+    place.wait_until(lambda: len(worker_processes(daemon.process.pid)) == WORKERS + 1 + STANDBYS, 10,
+                     "workers, prepared parent and standbys, and no more")
+    return descriptors(daemon.process.pid), daemon.call("status")["heapBytes"]
 
 
 def test_restarts_leave_no_descriptor_no_zombie_and_no_byte_behind(make_daemon):
