@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct db;
+struct handover;
 struct loop;
 struct store;
 
@@ -160,5 +161,18 @@ struct db *store_control_db(struct store *store);
 
 /* The node's id of this boot; 0 before the first connect. */
 int64_t store_node_id(const struct store *store);
+
+/* ---- while the daemon's program is replaced ---- */
+
+/* What is not in the database yet: ends of attempts, which cannot be handed over; and whether anything is
+ * under way whose answer would be missed. Nothing is lost by the latter: a claim is taken back, an event may
+ * be recorded twice. */
+size_t store_unsaved(const struct store *store);
+bool store_is_busy(const struct store *store);
+
+/* Who we are to the database, and the events not recorded yet, either way. A store that goes on was not
+ * started; store_know() tells it of each job that is held, with the attempt of its lease. */
+void store_pass(struct store *store, struct handover *h);
+void store_know(struct store *store, int64_t job_id, int attempt);
 
 #endif

@@ -1,0 +1,26 @@
+/* The store, while the daemon's program is replaced: the connections are closed and made anew, the node that
+ * we are to the database stays, with its leases. */
+
+#include "core/store_private.h"
+#include "io/handover.h"
+
+size_t store_unsaved(const struct store *store)
+{
+	return store->held_count;
+}
+
+bool store_is_busy(const struct store *store)
+{
+	return store->claims > 0 || store->events_sending;
+}
+
+void store_pass(struct store *store, struct handover *h)
+{
+	handover_time(h, "node", &store->node_id);
+	store_events_pass(store, h);
+}
+
+void store_know(struct store *store, int64_t job_id, int attempt)
+{
+	store_claim_remember(store, job_id, attempt);
+}
