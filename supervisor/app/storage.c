@@ -8,6 +8,7 @@
 #include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/program.h"
+#include "app/takeover.h"
 #include "app/tree.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -113,6 +114,8 @@ static void on_store_state(void *arg, bool ready, const char *why)
 	struct daemon *daemon = arg;
 
 	(void)why;
+	if (ready)
+		takeover_on_database(daemon);
 	dispatch_on_store_state(daemon->dispatch, ready);
 }
 
