@@ -38,6 +38,19 @@ class Programs:
         """The daemon's program once more."""
         return self._finish(shutil.copy(os.path.join(self.root, "sbin", "proctord"), self.path(name)), 0o755)
 
+    def copy_without_mode(self):
+        path = self.copy("plain")
+        os.chmod(path, 0o644)
+        return path
+
+    def foreign(self):
+        """The same program, by its header for another machine."""
+        path = self.copy("foreign")
+        with open(path, "r+b") as file:
+            file.seek(18)
+            file.write(b"\x16\x00")  # IBM S/390
+        return path
+
     def version(self, name="proctord-next"):
         """(path, version) of the same program that says it is of another version, of as many letters."""
         with open(os.path.join(self.root, "sbin", "proctord"), "rb") as file:
