@@ -329,7 +329,8 @@ int control_new(struct loop *loop, const struct control_options *options, struct
 	loop_fd_new(loop, unixsock_fd(sock), LOOP_READ, on_connection, control, &control->accept_watch);
 	loop_timer_new(loop, on_accept_again, control, &control->accept_timer);
 	loop_timer_new(loop, on_stall_check, control, &control->stall_timer);
-	log_info("control.listening", "path=%s mode=%o", options->path, options->mode);
+	if (!h)
+		log_info("control.listening", "path=%s mode=%o", options->path, options->mode);
 	*ret = control;
 	return 0;
 }

@@ -163,6 +163,29 @@ def test_what_operators_have_set_stays_set(make_daemon, make_fake, services):
     assert daemon.call("status")["uptimeMs"] >= before[0]["upMs"]
 
 
+def test_a_pool_that_is_being_replaced_is_replaced_to_its_end(make_daemon, make_fake):
+    daemon = make_daemon(make_fake([*GREETING, ["serve", {"deaf": ["shutdown"]}]], WORKING).ini(size=4)).wait_ready()
+    before = set(daemon.worker_pids())
+    daemon.call("workers.restart")
+    daemon.call("upgrade")
+    daemon.call("upgrade")
+    place.wait_until(lambda: not before & set(daemon.worker_pids()), 20, "the end of the roll")
+    workers = daemon.wait_ready().workers()
+    assert [worker["worker"] for worker in workers] == ["probe/1", "probe/2", "probe/3", "probe/4"]
+
+
+def test_upgrades_amid_the_start_do_not_disturb_it(make_proctor):
+    with make_proctor({"pool:probe": {"size": 6}}, ready=False) as daemon:
+        for _ in range(5):
+            daemon.call("upgrade")
+        daemon.wait_ready()
+        assert [worker["restarts"] for worker in daemon.workers()] == [0] * 6
+        place.wait_until(lambda: len(daemon.all_pids()) == len(set(daemon.all_pids())) == 9, 10,
+                         "the daemon, its guard, the prepared parent and six workers alone")
+        run = start(daemon, 6)
+        daemon.wait_run(run)
+
+
 # Clients
 
 
