@@ -205,3 +205,8 @@ int64_t call_client_id(const struct call *call)
 {
 	return call->client_id;
 }
+
+void *call_gone_arg(const struct call *call)
+{
+	return call->gone_arg;
+}

@@ -15,6 +15,7 @@ struct control;
 struct daemon;
 struct db_params;
 struct db_rows;
+struct handover;
 
 struct commands {
 	struct daemon *daemon;
@@ -53,8 +54,12 @@ void command_query_then(struct call *call, const char *sql, struct db_params *pa
 void command_query_quietly(struct commands *commands, const char *sql, struct db_params *params);
 
 /* The part of cmd_definition.c in the life of the server. */
+void cmd_definition_pass(struct commands *commands, struct handover *h);
 void cmd_definition_client_gone(struct commands *commands, int64_t client_id);
 void cmd_definition_free(struct commands *commands);
+
+/* What a client that follows events has got so far, either way. */
+void cmd_events_pass(struct call *call, struct handover *h);
 
 /* What lanes wait for: [{"lane", "why", "untilMs"}], of those named in `lanes` (comma separated). */
 json_t *cmd_waiting(struct daemon *daemon, const char *lanes);

@@ -1,9 +1,10 @@
-/* reload, log-level, shutdown, version. */
+/* reload, upgrade, log-level, shutdown, version. */
 
 #include <string.h>
 
 #include "app/cmd.h"
 #include "app/daemon.h"
+#include "app/upgrade.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -16,6 +17,20 @@ void cmd_reload(struct call *call, const json_t *args)
 		call_error(call, CALL_BAD_ARGUMENT, "not reloaded, nothing has changed: %s", text);
 	else
 		call_ok_raw(call, text, strlen(text));
+}
+
+void cmd_upgrade(struct call *call, const json_t *args)
+{
+	const char *path = arg_text(args, "program");
+
+	/* It would run as the daemon, and with all its keys. */
+	if (path && call_role(call) < COMMAND_ADMIN)
+		call_error(call, CALL_FORBIDDEN,
+			   "which program is run is for root and the daemon's own user to say; without PATH "
+			   "it is "
+			   "the one that the daemon was started from");
+	else
+		upgrade_begin(call_daemon(call), path, call);
 }
 
 void cmd_log_level(struct call *call, const json_t *args)

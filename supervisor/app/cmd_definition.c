@@ -10,6 +10,7 @@
 #include "app/daemon.h"
 #include "base/mem.h"
 #include "io/db.h"
+#include "io/handover.h"
 
 struct import {
 	struct list node; /* in commands->imports */
@@ -65,6 +66,35 @@ void cmd_definition_free(struct commands *commands)
 	list_foreach_safe (node, &commands->imports) {
 		import_free(import_of(node));
 	}
+}
+
+static void pass_import(struct commands *commands, struct handover *h, struct import *import)
+{
+	struct import *it = import ? import : mem_alloc(sizeof(*it));
+
+	handover_begin(h, NULL);
+	handover_number(h, "client", &it->client_id);
+	handover_text(h, "definition", &it->id);
+	handover_end(h);
+	if (!import)
+		list_push_back(&commands->imports, &it->node);
+}
+
+void cmd_definition_pass(struct commands *commands, struct handover *h)
+{
+	size_t count = 0;
+
+	list_foreach (node, &commands->imports)
+		count++;
+	count = handover_begin_list(h, "imports", count);
+	if (!handover_is_read(h)) {
+		list_foreach (node, &commands->imports) {
+			pass_import(commands, h, import_of(node));
+		}
+	}
+	for (size_t i = 0; handover_is_read(h) && i < count; i++)
+		pass_import(commands, h, NULL);
+	handover_end(h);
 }
 
 /* text[] of the imports that still go on. */

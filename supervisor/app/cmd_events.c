@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "core/store.h"
 #include "io/db.h"
+#include "io/handover.h"
 #include "io/loop.h"
 
 enum { POLL_MS = 500, PATIENCE_MS = 2000, PAGE = 500, SHOWN_BEFORE_FOLLOWING = 10, SHOWN = 50 };
@@ -134,22 +135,43 @@ static void ask(void *arg)
 		loop_timer_start(follower->timer, PATIENCE_MS);
 }
 
-static void follow(struct call *call, const struct db_rows *rows)
+/* NULL when the client has gone: then the call has been ended. */
+static struct follower *begin(struct call *call)
 {
-	struct follower *follower;
+	struct follower *follower = mem_alloc(sizeof(*follower));
 
-	follower = mem_alloc(sizeof(*follower));
 	if (call_stream_begin(call, on_gone, follower) < 0) {
 		mem_free(&follower);
 		call_ok_json(call, json_null());
-		return;
+		return NULL;
 	}
 	follower->call = call;
 	follower->store = call_daemon(call)->store;
-	follower->cursor = db_int(rows, 0, 0);
-	follower->run = db_is_null(rows, 0, 1) ? NULL : mem_strdup(db_text(rows, 0, 1, NULL));
 	loop_timer_new(call_daemon(call)->loop, ask, follower, &follower->timer);
 	loop_timer_start(follower->timer, 0);
+	return follower;
+}
+
+static void follow(struct call *call, const struct db_rows *rows)
+{
+	struct follower *follower = begin(call);
+
+	if (!follower)
+		return;
+	follower->cursor = db_int(rows, 0, 0);
+	follower->run = db_is_null(rows, 0, 1) ? NULL : mem_strdup(db_text(rows, 0, 1, NULL));
+}
+
+void cmd_events_pass(struct call *call, struct handover *h)
+{
+	struct follower *follower = handover_is_read(h) ? begin(call) : call_gone_arg(call);
+
+	if (!follower)
+		return;
+	handover_text(h, "run", &follower->run);
+	handover_number(h, "cursor", &follower->cursor);
+	handover_numbers(h, "seen", &follower->seen, &follower->seen_len);
+	follower->seen_room = follower->seen_len;
 }
 
 void cmd_events(struct call *call, const json_t *args)

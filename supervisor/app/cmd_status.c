@@ -28,6 +28,17 @@ json_t *cmd_database(struct daemon *daemon)
 			 trouble, "nodeId", (json_int_t)store_node_id(daemon->store));
 }
 
+/* How this program came to run the daemon; null when it started it. */
+static json_t *upgraded_json(const struct daemon *daemon)
+{
+	const struct upgraded *upgraded = &daemon->upgraded;
+
+	if (upgraded->count == 0)
+		return json_null();
+	return json_pack("{s:i, s:s, s:I}", "count", upgraded->count, "from", upgraded->from, "atMs",
+			 (json_int_t)upgraded->wall_ms);
+}
+
 static json_t *probes_json(const struct daemon *daemon)
 {
 	struct dispatch_stats stats;
@@ -107,14 +118,15 @@ void cmd_status(struct call *call, const json_t *args)
 	int64_t up_ms = loop_now_ms(daemon->loop) - daemon->started_ms;
 
 	(void)args;
-	call_ok_json(call,
-		     json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-			       "state", state_of(daemon, notes), "version", PROCTOR_VERSION, "pid",
-			       (int)getpid(), "startedMs", (json_int_t)daemon->started_wall_ms, "uptimeMs",
-			       (json_int_t)up_ms, "loopLagMs", (json_int_t)loop_lag_ms(daemon->loop),
-			       "heapBytes", (json_int_t)mem_in_use(), "clients",
-			       (int)control_clients(call_commands(call)->control), "notes", notes, "database",
-			       cmd_database(daemon), "workers", cmd_workers(daemon), "pools",
-			       cmd_pools(daemon), "probes", probes_json(daemon), "providers",
-			       cmd_lanes(daemon), "environment", environment));
+	call_ok_json(
+		call,
+		json_pack("{s:s, s:s, s:i, s:o, s:I, s:I, s:I, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			  "state", state_of(daemon, notes), "version", PROCTOR_VERSION, "pid", (int)getpid(),
+			  "upgraded", upgraded_json(daemon), "startedMs", (json_int_t)daemon->started_wall_ms,
+			  "uptimeMs", (json_int_t)up_ms, "loopLagMs", (json_int_t)loop_lag_ms(daemon->loop),
+			  "heapBytes", (json_int_t)mem_in_use(), "clients",
+			  (int)control_clients(call_commands(call)->control), "notes", notes, "database",
+			  cmd_database(daemon), "workers", cmd_workers(daemon), "pools", cmd_pools(daemon),
+			  "probes", probes_json(daemon), "providers", cmd_lanes(daemon), "environment",
+			  environment));
 }

@@ -7,11 +7,13 @@
 #include "app/cmd.h"
 #include "app/control.h"
 #include "app/daemon.h"
+#include "app/upgrade.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
 #include "core/store.h"
 #include "io/db.h"
+#include "io/handover.h"
 
 typedef void handler(struct call *call, const json_t *args);
 
@@ -202,7 +204,25 @@ static void on_client_gone(void *arg, int64_t client_id)
 	cmd_definition_client_gone(arg, client_id);
 }
 
-int commands_new(struct daemon *daemon, struct commands **ret, char **ret_error)
+/* The upgrade itself, which its new program answers, and streams of events. */
+static bool goes_on(void *arg, const struct command *command, bool stream)
+{
+	enum command_id id = command_id_of(command);
+
+	(void)arg;
+	return id == COMMAND_UPGRADE || (id == COMMAND_EVENTS && stream);
+}
+
+static void pass_call(void *arg, struct call *call, struct handover *h)
+{
+	(void)arg;
+	if (command_id_of(call_command(call)) == COMMAND_EVENTS)
+		cmd_events_pass(call, h);
+	else if (handover_is_read(h))
+		upgrade_await(call_daemon(call), call);
+}
+
+int commands_new(struct daemon *daemon, struct handover *h, struct commands **ret, char **ret_error)
 {
 	const struct config *config = daemon->config;
 	struct commands *commands = mem_alloc(sizeof(*commands));
@@ -213,13 +233,19 @@ int commands_new(struct daemon *daemon, struct commands **ret, char **ret_error)
 		.max_clients = config->control.max_clients,
 		.handle = on_call,
 		.client_gone = on_client_gone,
+		.goes_on = goes_on,
+		.pass = pass_call,
 		.arg = commands,
 	};
 	int r;
 
 	commands->daemon = daemon;
 	list_init(&commands->imports);
-	r = control_new(daemon->loop, &options, &commands->control, ret_error);
+	if (h)
+		handover_begin(h, "control");
+	r = control_new(daemon->loop, &options, h, &commands->control, ret_error);
+	if (h)
+		handover_end(h);
 	if (r < 0) {
 		mem_free(&commands);
 		return r;
@@ -243,4 +269,22 @@ void commands_free(struct commands **commands)
 void commands_reconfigure(struct commands *commands)
 {
 	control_set_max_clients(commands->control, commands->daemon->config->control.max_clients);
+}
+
+void commands_pass(struct commands *commands, struct handover *h)
+{
+	handover_begin(h, "control");
+	control_pass(commands->control, h);
+	cmd_definition_pass(commands, h);
+	handover_end(h);
+}
+
+void commands_hold_back(struct commands *commands, bool hold_back)
+{
+	control_hold_back(commands->control, hold_back);
+}
+
+bool commands_are_busy(const struct commands *commands)
+{
+	return control_is_busy(commands->control);
 }

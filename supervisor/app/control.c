@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/handover.h"
 #include "io/lineconn.h"
 #include "io/loop.h"
 
@@ -59,7 +60,7 @@ void client_drop(struct client *client, const char *why)
 
 static bool is_congested(const struct client *client)
 {
-	return client->in_flight >= CONTROL_IN_FLIGHT_MAX ||
+	return client->control->held_back || client->in_flight >= CONTROL_IN_FLIGHT_MAX ||
 	       lineconn_queued(client->conn) > CONTROL_QUEUE_PAUSE;
 }
 
@@ -203,40 +204,51 @@ static void refuse_client(struct control *control, int fd, const struct unixsock
 	(void)send(fd, line, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static int client_new(struct control *control, int *fd, const struct unixsock_peer *peer)
+int client_new(struct control *control, int read_fd, int write_fd, const struct unixsock_peer *peer,
+	       struct client **ret)
 {
-	struct client *client;
-	struct lineconn_options options = {
+	struct client *client = mem_alloc(sizeof(*client));
+	const struct lineconn_options options = {
+		.read_fd = read_fd,
+		.write_fd = write_fd,
 		.max_line = CONTROL_LINE_MAX,
 		.max_queued = CONTROL_QUEUE_MAX,
 		.on_line = control_on_line,
 		.on_end = on_end,
 		.on_drained = on_drained,
+		.arg = client,
 	};
-	/* Two descriptors: the end of what a client sends must not end what it is told. */
-	AUTO(fd_close) int write_fd = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
-	int r;
+	int r = lineconn_new(control->loop, &options, &client->conn);
 
-	if (write_fd < 0)
-		return -errno;
-	client = mem_alloc(sizeof(*client));
-	options.read_fd = *fd;
-	options.write_fd = write_fd;
-	options.arg = client;
-	r = lineconn_new(control->loop, &options, &client->conn);
 	if (r < 0) {
 		mem_free(&client);
 		return r;
 	}
-	(void)fd_take(fd);
-	(void)fd_take(&write_fd);
 	client->control = control;
-	client->id = ++control->last_client_id;
 	client->peer = *peer;
 	client->role = role_of(peer);
 	list_init(&client->calls);
 	list_push_back(&control->clients, &client->node);
 	control->count++;
+	*ret = client;
+	return 0;
+}
+
+static int take_client(struct control *control, int *fd, const struct unixsock_peer *peer)
+{
+	/* Two descriptors: the end of what a client sends must not end what it is told. */
+	AUTO(fd_close) int write_fd = fcntl(*fd, F_DUPFD_CLOEXEC, 3);
+	struct client *client;
+	int r;
+
+	if (write_fd < 0)
+		return -errno;
+	r = client_new(control, *fd, write_fd, peer, &client);
+	if (r < 0)
+		return r;
+	(void)fd_take(fd);
+	(void)fd_take(&write_fd);
+	client->id = ++control->last_client_id;
 	log_debug("control.open", "client=%" PRId64 " pid=%d uid=%u", client->id, (int)peer->pid,
 		  (unsigned)peer->uid);
 	return 0;
@@ -254,7 +266,7 @@ static void on_accept_again(void *arg)
 {
 	struct control *control = arg;
 
-	loop_fd_set(control->accept_watch, LOOP_READ);
+	loop_fd_set(control->accept_watch, control->held_back ? 0 : LOOP_READ);
 }
 
 static void on_connection(void *arg, unsigned events)
@@ -272,7 +284,7 @@ static void on_connection(void *arg, unsigned events)
 		if (r == 0 && control->count >= (size_t)control->options.max_clients)
 			refuse_client(control, fd, &peer);
 		else if (r == 0)
-			r = client_new(control, &fd, &peer);
+			r = take_client(control, &fd, &peer);
 		if (r == -EMFILE || r == -ENFILE || r == -ENOMEM) {
 			suspend_accept(control, -r);
 			return;
@@ -280,17 +292,30 @@ static void on_connection(void *arg, unsigned events)
 	}
 }
 
-int control_new(struct loop *loop, const struct control_options *options, struct control **ret,
-		char **ret_error)
+static int open_socket(const struct control_options *options, struct handover *h, struct unixsock **ret,
+		       char **ret_error)
 {
 	const struct unixsock_options sock_options = {
 		.path = options->path,
 		.mode = options->mode,
 		.group = options->group,
 	};
+
+	if (!h)
+		return unixsock_listen(&sock_options, ret, ret_error);
+	unixsock_pass(h, "socket", ret);
+	if (!handover_error(h))
+		return 0;
+	*ret_error = mem_strdup(handover_error(h));
+	return -EPROTO;
+}
+
+int control_new(struct loop *loop, const struct control_options *options, struct handover *h,
+		struct control **ret, char **ret_error)
+{
 	struct unixsock *sock;
 	struct control *control;
-	int r = unixsock_listen(&sock_options, &sock, ret_error);
+	int r = open_socket(options, h, &sock, ret_error);
 
 	if (r < 0)
 		return r;
@@ -304,7 +329,8 @@ int control_new(struct loop *loop, const struct control_options *options, struct
 	loop_fd_new(loop, unixsock_fd(sock), LOOP_READ, on_connection, control, &control->accept_watch);
 	loop_timer_new(loop, on_accept_again, control, &control->accept_timer);
 	loop_timer_new(loop, on_stall_check, control, &control->stall_timer);
-	log_info("control.listening", "path=%s mode=%o", options->path, options->mode);
+	if (!h)
+		log_info("control.listening", "path=%s mode=%o", options->path, options->mode);
 	*ret = control;
 	return 0;
 }
@@ -336,4 +362,17 @@ void control_set_max_clients(struct control *control, int max_clients)
 size_t control_clients(const struct control *control)
 {
 	return control->count;
+}
+
+void control_hold_back(struct control *control, bool hold_back)
+{
+	control->held_back = hold_back;
+	if (!loop_timer_armed(control->accept_timer))
+		loop_fd_set(control->accept_watch, hold_back ? 0 : LOOP_READ);
+	review(control);
+}
+
+void control_expect_stalls(struct control *control)
+{
+	loop_timer_start(control->stall_timer, STALL_CHECK_MS);
 }

@@ -23,6 +23,7 @@
 
 struct call;
 struct control;
+struct handover;
 struct loop;
 
 enum call_code {
@@ -47,12 +48,16 @@ struct control_options {
 	void (*handle)(void *arg, struct call *call, const json_t *args);
 	/* A client has gone; its calls are still to be answered. NULL = not needed. */
 	void (*client_gone)(void *arg, int64_t client_id);
+	/* While the daemon's program is replaced: whether the call goes on, and then its own part. A call
+	 * that does not is answered that its fate is not known. */
+	bool (*goes_on)(void *arg, const struct command *command, bool stream);
+	void (*pass)(void *arg, struct call *call, struct handover *h);
 	void *arg;
 };
 
-/* Listens. On an error *ret_error is one fresh line. */
-int control_new(struct loop *loop, const struct control_options *options, struct control **ret,
-		char **ret_error) __attribute__((warn_unused_result));
+/* Listens, or goes on with the socket of `h` (NULL = none). On an error *ret_error is one fresh line. */
+int control_new(struct loop *loop, const struct control_options *options, struct handover *h,
+		struct control **ret, char **ret_error) __attribute__((warn_unused_result));
 
 /* Drops all clients and removes the socket. Calls under way stay valid until answered. */
 void control_free(struct control **control);
@@ -61,10 +66,24 @@ void control_set_max_clients(struct control *control, int max_clients);
 
 size_t control_clients(const struct control *control);
 
+/* ---- while the daemon's program is replaced ---- */
+
+/* The socket, the clients, and what they wait for, either way. */
+void control_pass(struct control *control, struct handover *h);
+
+/* Takes no client and no request, for a moment. */
+void control_hold_back(struct control *control, bool hold_back);
+
+/* Whether any call but those that go on is under way. */
+bool control_is_busy(const struct control *control);
+
 /* The handle's `arg`. */
 void *call_arg(const struct call *call);
 const struct command *call_command(const struct call *call);
 enum command_role call_role(const struct call *call);
+
+/* What call_stream_begin() or call_on_gone() was given as its `arg`. */
+void *call_gone_arg(const struct call *call);
 
 /* Which client asked; ids are never used twice. */
 int64_t call_client_id(const struct call *call);

@@ -39,6 +39,7 @@ struct control {
 	size_t count;
 	int64_t last_client_id;
 	bool full_told; /* since it was last not full */
+	bool held_back; /* no client and no request is taken */
 };
 
 struct client {
@@ -77,6 +78,13 @@ static inline struct call *call_of(struct list *node)
 {
 	return list_entry(node, struct call, node);
 }
+
+/* control.c: one more, with descriptors that are taken and without an id. 0 or -errno. */
+int client_new(struct control *control, int read_fd, int write_fd, const struct unixsock_peer *peer,
+	       struct client **ret) __attribute__((warn_unused_result));
+
+/* control.c: looks from now on whether clients read what is queued for them. */
+void control_expect_stalls(struct control *control);
 
 /* control.c: ends a client; its calls find nobody from now on. Freed at the end of the turn. */
 void client_drop(struct client *client, const char *why);

@@ -11,6 +11,7 @@
 #include "app/daemon_private.h"
 #include "app/program.h"
 #include "app/tree.h"
+#include "app/upgrade.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -21,6 +22,7 @@
 #include "core/pool.h"
 #include "core/store.h"
 #include "core/suptree.h"
+#include "io/handover.h"
 #include "io/loop.h"
 #include "io/sdnotify.h"
 
@@ -53,6 +55,7 @@ void daemon_shutdown(struct daemon *daemon)
 		log_warning("daemon.hurry", "reason=\"told to stop again\"");
 		daemon->hurried = true;
 	} else {
+		upgrade_cancel(daemon, "the daemon is stopping");
 		log_info("daemon.stopping", "held=%d drain_ms=%lld", dispatch_held(daemon->dispatch),
 			 (long long)grace_ms);
 		sdnotify_send("STOPPING=1\nSTATUS=Stopping: conversations under way finish");
@@ -154,9 +157,12 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 	daemon->models = start->models;
 	daemon->program = start->program;
 	daemon->paths = start->paths;
+	daemon->state_id = start->state_id;
+	daemon->argv = start->argv;
+	daemon->rehearsal = start->handover && handover_is_rehearsal(start->handover);
 	daemon->started_ms = loop_now_ms(loop);
 	daemon->started_wall_ms = clock_wall_ms();
-	r = tree_build(daemon, start->state_id, ret_error);
+	r = tree_build(daemon, daemon->state_id, ret_error);
 	if (r == 0) {
 		make_healthcheck(daemon);
 		r = dispatch_new(loop, daemon->config, daemon->models, daemon->store, &daemon->dispatch);
@@ -165,7 +171,7 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 	}
 	if (r == 0) {
 		tree_route(daemon);
-		r = commands_new(daemon, &daemon->commands, ret_error);
+		r = commands_new(daemon, start->handover, &daemon->commands, ret_error);
 	}
 	if (r < 0) {
 		daemon_free(&daemon);
@@ -194,11 +200,14 @@ void daemon_free(struct daemon **daemon)
 		commands_free(&dead->commands);
 	dispatch_free(&dead->dispatch);
 	healthcheck_free(&dead->health);
+	loop_timer_free(&dead->upgraded.deaf_timer);
 	tree_free(dead);
 	program_free(&dead->program);
 	models_free(&dead->models);
 	config_free(&dead->config);
 	paths_free(&dead->paths);
+	free(dead->state_id);
+	free(dead->upgraded.from);
 	mem_free(daemon);
 }
 

@@ -8,17 +8,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct call;
 struct commands;
 struct config;
 struct dispatch;
 struct embedded;
 struct healthcheck;
 struct loop;
+struct loop_timer;
 struct models;
 struct program;
 struct store;
 struct suptree_node;
 struct tree;
+struct upgrade;
 
 enum daemon_phase { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING };
 
@@ -30,11 +33,23 @@ struct paths {
 	char *socket; /* control socket */
 };
 
+/* How this program came to run the daemon that another had started. */
+struct upgraded {
+	int count;  /* 0 = it has started it */
+	char *from; /* version of the one before; NULL = none */
+	int64_t wall_ms;
+	int64_t settle_ms; /* monotonic: since when clients were not listened to */
+	struct call *call; /* who waits for it; NULL once answered */
+	bool had_database;
+	struct loop_timer *deaf_timer; /* NULL = clients are listened to */
+};
+
 struct daemon {
 	struct loop *loop;
 	struct config *config;
 	struct models *models;
 	struct paths paths;
+	bool rehearsal; /* another daemon wants to know whether we could take its place: nothing is touched */
 	struct tree *tree;
 	struct suptree_node *postgres_node, *store_node;
 	struct store *store;
@@ -44,6 +59,10 @@ struct daemon {
 	struct commands *commands;
 	struct program *program; /* commands and environments of the children */
 	char *database_url;	 /* in effect; may hold a password: never shown unredacted */
+	char *const *argv;	 /* our command line, NULL-terminated; borrowed */
+	char *state_id;
+	struct upgrade *upgrade; /* NULL while none is under way */
+	struct upgraded upgraded;
 	enum daemon_phase phase;
 	bool hurried;	  /* told to stop a second time */
 	bool was_healthy; /* at the last check */

@@ -5,6 +5,8 @@
 
 #include "app/daemon.h"
 
+struct handover;
+
 enum { DAEMON_EXIT_CONFIG = 78, DAEMON_EXIT_UNHEALTHY = 78, DAEMON_EXIT_FAILED = 1 };
 
 /* All taken by daemon_new, whether it succeeds or not. */
@@ -13,7 +15,9 @@ struct daemon_start {
 	struct models *models;
 	struct program *program;
 	struct paths paths;
-	const char *state_id; /* borrowed */
+	char *state_id;
+	char *const *argv;	   /* our command line, NULL-terminated; borrowed */
+	struct handover *handover; /* of the program whose place we take; borrowed; NULL = there was none */
 };
 
 int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemon **ret, char **ret_error)

@@ -1,6 +1,7 @@
 /* proctord: command line, signals, and the order in which the process comes up. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
@@ -13,6 +14,8 @@
 #include "app/daemon_private.h"
 #include "app/program.h"
 #include "app/state.h"
+#include "app/takeover.h"
+#include "app/upgrade.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
@@ -20,6 +23,8 @@
 #include "io/cgroup.h"
 #include "io/child.h"
 #include "io/guard.h"
+#include "io/handover.h"
+#include "io/jsontext.h"
 #include "io/loop.h"
 #include "io/sdnotify.h"
 #include "io/spool.h"
@@ -43,13 +48,15 @@ static const char help[] =
 	"Exit status: 0 stopped as told, 1 failed, 2 bad usage, 78 bad configuration.\n"
 	"Talk to a running daemon with proctorctl.\n";
 
-enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME, OPT_SPOOL_DUMP };
+enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME, OPT_SPOOL_DUMP, OPT_UPGRADE };
 
-enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT };
+/* MODE_REHEARSE: run by a daemon that asks whether we would take its place. */
+enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_REHEARSE };
 
 struct options {
 	const char *config, *home;
 	enum mode mode;
+	int state_fd; /* of the daemon whose place we take; -1 = none */
 };
 
 static int dump_spool(const char *path)
@@ -73,6 +80,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "config-reference", no_argument, NULL, OPT_REFERENCE },
 		{ "spool-dump", required_argument, NULL, OPT_SPOOL_DUMP },
 		{ "home", required_argument, NULL, OPT_HOME },
+		{ "check-upgrade", no_argument, NULL, OPT_UPGRADE }, /* the daemon's own: not in the help */
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -92,6 +100,10 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			break;
 		case OPT_PRINT:
 			ret->mode = MODE_PRINT;
+			break;
+		case OPT_UPGRADE:
+			ret->mode = MODE_REHEARSE;
+			ret->state_fd = UPGRADE_CHECK_FD;
 			break;
 		case OPT_SAMPLE:
 			config_write_sample(stdout);
@@ -191,6 +203,15 @@ struct signals {
 	struct loop_signal *term, *interrupt, *hup;
 };
 
+/* A program that takes another's place finds all held back, until it can heed them. */
+static void heed_signals(void)
+{
+	sigset_t none;
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static void watch_signals(struct loop *loop, struct daemon *daemon, struct signals *ret)
 {
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -214,6 +235,21 @@ static int complain(const char *error)
 	return DAEMON_EXIT_FAILED;
 }
 
+/* Makes the daemon, and gives it what its predecessor has left. */
+static int make_daemon(struct loop *loop, const struct daemon_start *start, struct daemon **ret,
+		       char **ret_error)
+{
+	int r = daemon_new(loop, start, ret, ret_error);
+
+	if (r < 0 || !start->handover)
+		return r;
+	takeover_pass(*ret, start->handover);
+	if (!handover_error(start->handover))
+		return 0;
+	*ret_error = mem_strdup(handover_error(start->handover));
+	return -EPROTO;
+}
+
 static int run_loop(struct daemon_start *start)
 {
 	AUTO(mem_free_str) char *error = NULL;
@@ -224,7 +260,7 @@ static int run_loop(struct daemon_start *start)
 
 	if (loop_new(&loop) < 0 || child_init(loop) < 0)
 		return complain("the event loop cannot be made");
-	if (daemon_new(loop, start, &daemon, &error) < 0) {
+	if (make_daemon(loop, start, &daemon, &error) < 0) {
 		child_fini();
 		loop_free(&loop);
 		return complain(error);
@@ -232,9 +268,15 @@ static int run_loop(struct daemon_start *start)
 	watch_signals(loop, daemon, &signals);
 	guard_watch(loop);
 	cgroup_watch(loop);
-	log_info("daemon.start", "version=%s pid=%d socket=%s", PROCTOR_VERSION, (int)getpid(),
-		 daemon->paths.socket);
-	daemon_start(daemon);
+	if (start->handover) {
+		handover_free(&start->handover);
+		heed_signals();
+		takeover_resume(daemon);
+	} else {
+		log_info("daemon.start", "version=%s pid=%d socket=%s", PROCTOR_VERSION, (int)getpid(),
+			 daemon->paths.socket);
+		daemon_start(daemon);
+	}
 	loop_run(loop);
 	status = daemon->exit_code;
 	guard_unwatch();
@@ -249,28 +291,51 @@ static int run_loop(struct daemon_start *start)
 /* What run_loop() was not given. */
 static int leave(struct daemon_start *start, int status)
 {
+	handover_free(&start->handover);
 	program_free(&start->program);
 	models_free(&start->models);
 	config_free(&start->config);
 	paths_free(&start->paths);
+	free(start->state_id);
 	return status;
 }
 
-static int run(struct daemon_start *start)
+/* Makes the process what a daemon needs. */
+static int prepare(struct daemon_start *start, char **ret_error)
 {
-	AUTO(mem_free_str) char *error = NULL;
-	AUTO(mem_free_str) char *state_id = NULL;
-	int status;
-
 	/* The key file was read as root, if we are: the daemon's user need not be able to. */
-	if (state_prepare(start->config, &error) < 0 || state_lock(start->config, &state_id, &error) < 0)
-		return leave(start, complain(error));
-	start->state_id = state_id;
+	if (state_prepare(start->config, ret_error) < 0 ||
+	    state_lock(start->config, &start->state_id, ret_error) < 0)
+		return -EINVAL;
 	/* Before there is a process that would have to be moved. That there is nothing to divide is no
 	 * failure. */
 	(void)!cgroup_start();
-	if (guard_start() < 0)
-		return leave(start, complain("the guard of its children cannot be started"));
+	if (guard_start() == 0)
+		return 0;
+	*ret_error = mem_strdup("the guard of its children cannot be started");
+	return -EAGAIN;
+}
+
+/* The same of a process that is what a daemon needs, but not yet ours. */
+static int take_over(struct daemon_start *start, int state_fd, bool rehearsal, char **ret_error)
+{
+	int r = handover_open(state_fd, rehearsal, &start->handover, ret_error);
+
+	if (r < 0)
+		return r;
+	takeover_pass_process(start->handover, &start->state_id);
+	*ret_error = takeover_check_config(start->handover, start->config, start->program);
+	return *ret_error ? -EINVAL : 0;
+}
+
+static int run(struct daemon_start *start, int state_fd)
+{
+	AUTO(mem_free_str) char *error = NULL;
+	int r = state_fd >= 0 ? take_over(start, state_fd, false, &error) : prepare(start, &error);
+	int status;
+
+	if (r < 0)
+		return leave(start, complain(error));
 	if (log_start() < 0)
 		return leave(start, complain("the log cannot be started"));
 	status = run_loop(start);
@@ -278,36 +343,84 @@ static int run(struct daemon_start *start)
 	return status;
 }
 
-static int config_error(struct daemon_start *start, const char *error)
+/* ---- on trial ---- */
+
+/* The verdict, one line for the daemon that asks. The process ends as it is: what stands for the daemon's
+ * parts in it must not be freed, for that would end some of them. */
+static _Noreturn void tell_verdict(const char *reason)
 {
+	AUTO(mem_free_str) char *clean = reason ? jsontext_clean(mem_strdup(reason)) : NULL;
+	AUTO(mem_free_str)
+	char *verdict = clean ? jsontext_pack("{s:b, s:s}", "takesOver", 0, "reason", clean)
+			      : jsontext_pack("{s:b, s:s}", "takesOver", 1, "version", PROCTOR_VERSION);
+
+	(void)puts(verdict);
+	(void)fflush(stdout);
+	_exit(reason ? 1 : 0);
+}
+
+static _Noreturn void rehearse(struct daemon_start *start)
+{
+	struct daemon *daemon;
+	struct loop *loop;
+	char *error = NULL;
+
+	if (take_over(start, UPGRADE_CHECK_FD, true, &error) < 0)
+		tell_verdict(error);
+	if (loop_new(&loop) < 0)
+		tell_verdict("the event loop cannot be made");
+	tell_verdict(make_daemon(loop, start, &daemon, &error) < 0 ? error : NULL);
+}
+
+/* ---- the command line's end ---- */
+
+static int config_error(const struct options *options, struct daemon_start *start, const char *error)
+{
+	if (options->mode == MODE_REHEARSE)
+		tell_verdict(error);
 	(void)fprintf(stderr, "proctord: %s\n", error);
 	return leave(start, DAEMON_EXIT_CONFIG);
 }
 
+/* The descriptor that the program has left whose place we take; -1 when there was none. */
+static int inherited_state(void)
+{
+	const char *told = getenv(UPGRADE_VARIABLE);
+	int fd = told ? atoi(told) : -1;
+
+	(void)unsetenv(UPGRADE_VARIABLE);
+	return fd > STDERR_FILENO && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
+}
+
 int main(int argc, char **argv)
 {
-	struct options options = { 0 };
-	struct daemon_start start = { 0 };
+	struct options options = { .state_fd = inherited_state() };
+	struct daemon_start start = { .argv = argv };
 	AUTO(mem_free_str) char *error = NULL;
 	int status = parse_options(argc, argv, &options);
 
 	if (status >= 0)
 		return status;
 	sdnotify_init();
+	if (options.mode == MODE_REHEARSE)
+		guard_unmark();
 	if (config_load(options.config, &start.config, &error) < 0)
-		return config_error(&start, error);
+		return config_error(&options, &start, error);
 	if (options.mode == MODE_PRINT) {
 		config_write(start.config, stdout);
 		return leave(&start, 0);
 	}
-	log_set_level((enum log_level)start.config->daemon.log_level);
+	log_set_level(options.mode == MODE_REHEARSE ? LOG_LEVEL_ERROR
+						    : (enum log_level)start.config->daemon.log_level);
 	if (find_paths(&options, start.config, &start.paths, &error) < 0 ||
 	    models_load(start.paths.models, &start.models, &error) < 0 ||
 	    program_new(start.config, &start.paths, &start.program, &error) < 0)
-		return config_error(&start, error);
+		return config_error(&options, &start, error);
 	if (options.mode == MODE_CHECK) {
 		(void)printf("%s: good\n", start.config->path[0] ? start.config->path : "all defaults");
 		return leave(&start, 0);
 	}
-	return run(&start);
+	if (options.mode == MODE_REHEARSE)
+		rehearse(&start);
+	return run(&start, options.state_fd);
 }

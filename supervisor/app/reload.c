@@ -102,6 +102,10 @@ int daemon_reload(struct daemon *daemon, char **ret_text)
 		*ret_text = mem_strdup("the daemon is stopping");
 		return -EINVAL;
 	}
+	if (daemon->upgrade) {
+		*ret_text = mem_strdup("an upgrade is under way");
+		return -EINVAL;
+	}
 	sdnotify_reloading();
 	r = read_all(daemon, &fresh, ret_text);
 	if (r < 0) {

@@ -16,8 +16,11 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "config/config.h"
+#include "io/handover.h"
 
 enum { ID_BYTES = 16 };
+
+static int lock_fd = -1; /* held as long as the process lives */
 
 static int make_dir(const char *key, const char *path, unsigned mode, const struct passwd *owner,
 		    char **ret_error)
@@ -143,6 +146,11 @@ int state_lock(const struct config *config, char **ret_id, char **ret_error)
 	if (fd_read_file("/etc/machine-id", 256, &machine_id, &len) == 0)
 		machine_id[strcspn(machine_id, "\n")] = '\0';
 	*ret_id = mem_printf("%s@%s", folder_id, machine_id ? machine_id : "");
-	(void)fd_take(&fd); /* the lock lasts as long as the process */
+	lock_fd = fd_take(&fd);
 	return 0;
+}
+
+void state_pass(struct handover *h, const char *name)
+{
+	handover_fd(h, name, &lock_fd);
 }

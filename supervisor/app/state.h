@@ -4,6 +4,7 @@
 /* The state folder and who we are: made, handed to the daemon's user, locked. */
 
 struct config;
+struct handover;
 
 /* As root: makes state_dir and run_dir, gives them to [daemon] user and becomes that user. As anyone else:
  * makes them as we are. -errno with *ret_error (one fresh line). */
@@ -13,5 +14,8 @@ int state_prepare(const struct config *config, char **ret_error) __attribute__((
  * that names this folder on this machine, for as long as both exist. */
 int state_lock(const struct config *config, char **ret_id, char **ret_error)
 	__attribute__((warn_unused_result));
+
+/* The lock, while the daemon's program is replaced, either way. */
+void state_pass(struct handover *h, const char *name);
 
 #endif

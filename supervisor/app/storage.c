@@ -8,6 +8,7 @@
 #include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/program.h"
+#include "app/takeover.h"
 #include "app/tree.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -119,6 +120,8 @@ static void on_store_state(void *arg, bool ready, const char *why)
 	struct daemon *daemon = arg;
 
 	(void)why;
+	if (ready)
+		takeover_on_database(daemon);
 	dispatch_on_store_state(daemon->dispatch, ready);
 }
 
@@ -192,6 +195,7 @@ static int make_store(struct daemon *daemon, const char *state_id, char **ret_er
 		.spool_max_bytes = daemon->config->spool.max_bytes,
 		.spool_keep_ms = daemon->config->spool.keep_ms,
 		.shared = daemon->config->database.shared,
+		.rehearsal = daemon->rehearsal,
 		.on_state = on_store_state,
 		.on_pairs = on_pairs,
 		.on_wake = on_wake,

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -117,11 +118,16 @@ static void *writer(void *arg)
 
 int log_start(void)
 {
+	sigset_t all, old;
 	int r;
 
 	assert(!state.running);
 	state.ring = mem_alloc(RING_BYTES);
+	/* Signals are for the main thread, which may hold them back. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&state.thread, NULL, writer, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r != 0) {
 		mem_free(&state.ring);
 		return -r;
@@ -130,22 +136,38 @@ int log_start(void)
 	return 0;
 }
 
-void log_stop(void)
+/* With the lock held: waits until the ring is empty, but not for ever. */
+static bool wait_drained(void)
 {
 	struct timespec until;
-	bool drained;
 
-	if (!state.running)
-		return;
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_WAIT_MS / 1000;
-	(void)pthread_mutex_lock(&state.lock);
-	state.stopping = true;
 	(void)pthread_cond_signal(&state.filled);
 	while (state.len > 0 || state.writing)
 		if (pthread_cond_timedwait(&state.emptied, &state.lock, &until) != 0)
 			break;
-	drained = state.len == 0 && !state.writing;
+	return state.len == 0 && !state.writing;
+}
+
+void log_flush(void)
+{
+	if (!state.running)
+		return;
+	(void)pthread_mutex_lock(&state.lock);
+	(void)wait_drained();
+	(void)pthread_mutex_unlock(&state.lock);
+}
+
+void log_stop(void)
+{
+	bool drained;
+
+	if (!state.running)
+		return;
+	(void)pthread_mutex_lock(&state.lock);
+	state.stopping = true;
+	drained = wait_drained();
 	state.running = false;
 	(void)pthread_mutex_unlock(&state.lock);
 	/* A thread stuck in write(2) on a stalled reader is left to end with the process, and so is its ring.

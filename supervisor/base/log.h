@@ -19,7 +19,10 @@ bool log_level_parse(const char *name, enum log_level *ret);
 /* Starts the writing thread. Before it, and in programs that never call it, lines are written at once. */
 int log_start(void) __attribute__((warn_unused_result));
 
-/* Writes out what is held, waiting at most a second, and ends the thread. */
+/* Writes out what is held, waiting at most a second. */
+void log_flush(void);
+
+/* The same, and ends the thread. */
 void log_stop(void);
 
 void log_set_level(enum log_level level);

@@ -41,6 +41,7 @@ struct claim {
 	bool under_way;
 	struct loop_timer *pause;
 	bool cooling;
+	bool held; /* none until told otherwise */
 };
 
 static void on_pause_over(void *arg)
@@ -327,7 +328,7 @@ void claim_more(struct claim *claim)
 	struct store_want *wants;
 	size_t count;
 
-	if (claim->under_way || claim->cooling || claim->count == 0 ||
+	if (claim->under_way || claim->cooling || claim->held || claim->count == 0 ||
 	    !store_is_ready(claim->options.store) || store_trouble(claim->options.store))
 		return;
 	count = choose(claim, &wants);
@@ -339,4 +340,11 @@ void claim_more(struct claim *claim)
 			log_debug("claim.refused", "error=\"%s\"", strerror(-r));
 	}
 	free(wants);
+}
+
+void claim_hold(struct claim *claim, bool hold)
+{
+	claim->held = hold;
+	if (!hold)
+		claim_more(claim);
 }

@@ -34,6 +34,9 @@ void claim_wake(struct claim *claim);
 /* Claims what the lanes can take soon, unless a claim is under way already. */
 void claim_more(struct claim *claim);
 
+/* None until told otherwise. */
+void claim_hold(struct claim *claim, bool hold);
+
 /* The run, or this model of it, is paused as far as is known. */
 bool claim_is_paused(const struct claim *claim, const char *run_id, const char *model_id);
 

@@ -15,8 +15,10 @@
 
 struct config;
 struct dispatch;
+struct handover;
 struct lane;
 struct loop;
+struct map;
 struct models;
 
 int dispatch_new(struct loop *loop, const struct config *config, const struct models *models,
@@ -77,5 +79,18 @@ void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret)
 
 /* Probes held by this node. */
 int dispatch_held(const struct dispatch *dispatch);
+
+/* ---- while the daemon's program is replaced ---- */
+
+/* Claims nothing more, for a moment. */
+void dispatch_hold_claims(struct dispatch *dispatch, bool hold);
+
+/* The probes, then the pools that hold them, then the lanes that they wait at, either way. A dispatcher that
+ * goes on has its store and its routes. */
+void dispatch_pass_probes(struct dispatch *dispatch, struct handover *h);
+void dispatch_pass_lanes(struct dispatch *dispatch, struct handover *h);
+
+/* id → struct probe, for the pools; borrowed. */
+const struct map *dispatch_probes(const struct dispatch *dispatch);
 
 #endif

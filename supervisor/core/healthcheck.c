@@ -7,8 +7,10 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/handover_parts.h"
 #include "io/child.h"
 #include "io/errtail.h"
+#include "io/handover.h"
 #include "io/jsontext.h"
 #include "io/lineconn.h"
 #include "io/loop.h"
@@ -249,4 +251,20 @@ void healthcheck_verdict(const struct healthcheck *check, struct healthcheck_ver
 		.checked_ms = check->checked_ms,
 		.took_ms = check->took_ms,
 	};
+}
+
+void healthcheck_pass(struct healthcheck *check, struct handover *h)
+{
+	bool running = check->child != NULL;
+
+	handover_bool(h, "running", &running);
+	handover_bool(h, "known", &check->known);
+	handover_bool(h, "healthy", &check->healthy);
+	handover_text(h, "reason", &check->reason);
+	handover_text(h, "report", &check->report);
+	handover_time(h, "checkedMs", &check->checked_ms);
+	handover_time(h, "tookMs", &check->took_ms);
+	handover_timer(h, "next", check->next);
+	if (handover_is_read(h) && running)
+		loop_timer_start(check->next, 0);
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct handover;
 struct healthcheck;
 struct loop;
 
@@ -42,5 +43,8 @@ struct healthcheck_verdict {
 
 /* Strings are valid until the next run's end. */
 void healthcheck_verdict(const struct healthcheck *check, struct healthcheck_verdict *ret);
+
+/* Its last verdict, either way, while the daemon's program is replaced. A run under way is begun anew. */
+void healthcheck_pass(struct healthcheck *check, struct handover *h);
 
 #endif

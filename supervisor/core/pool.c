@@ -16,7 +16,7 @@ enum {
 	FORKSERVER_MS = 5000, /* how long the first start waits for the prepared parent */
 };
 
-static int make_window(struct pool *pool)
+int pool_make_window(struct pool *pool)
 {
 	struct intensity *fresh;
 	int r = intensity_new(intensity_of_pool(pool->group->intensity, pool->size), pool->group->period_ms,
@@ -86,7 +86,7 @@ int pool_new(struct loop *loop, const struct config_pool *config, const struct c
 	pool->events = *events;
 	pool->size = config->size;
 	list_init(&pool->workers);
-	r = make_window(pool);
+	r = pool_make_window(pool);
 	if (r < 0) {
 		mem_free(&pool);
 		return r;
@@ -196,7 +196,7 @@ void pool_resize(struct pool *pool, int size)
 	int number = 0;
 
 	pool->size = size;
-	(void)make_window(pool);
+	(void)!pool_make_window(pool);
 	list_foreach_safe (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
 		bool retiring;
@@ -231,7 +231,7 @@ void pool_configure(struct pool *pool, const struct config_pool *config, const s
 	if (config->size != pool->size)
 		pool_resize(pool, config->size);
 	else
-		(void)make_window(pool);
+		(void)!pool_make_window(pool);
 }
 
 const char *pool_name(const struct pool *pool)

@@ -16,7 +16,9 @@
 
 struct config_pool;
 struct config_group;
+struct handover;
 struct loop;
+struct map;
 struct pool;
 
 struct pool_events {
@@ -98,5 +100,20 @@ pid_t pool_forkserver_pid(const struct pool *pool); /* 0 while there is none */
 
 /* Degraded: why, one line; NULL when not. */
 const char *pool_degraded(const struct pool *pool);
+
+/* ---- while the daemon's program is replaced ---- */
+
+/* All of it, either way; one that goes on has its program, was not started, and holds probes of `probes` (id
+ * → struct probe). */
+void pool_pass(struct pool *pool, struct handover *h, const struct map *probes);
+
+/* Starts what does not go on by itself: the prepared parent. */
+void pool_resume(struct pool *pool);
+
+/* The prepared parent was asked for a process, and has not answered. */
+bool pool_is_forking(const struct pool *pool);
+
+/* Leaves unread what its workers say, for a moment. */
+void pool_hold_back(struct pool *pool, bool hold_back);
 
 #endif

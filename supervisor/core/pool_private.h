@@ -34,7 +34,8 @@ struct pool {
 
 enum { POOL_CANARY_MS = 5 * 60 * 1000 };
 
-/* pool.c */
+/* pool.c. A fresh window for its group's limits and its size. */
+int pool_make_window(struct pool *pool) __attribute__((warn_unused_result));
 void pool_tell_if_stopped(struct pool *pool);
 int pool_highest_number(const struct pool *pool);
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/signo.h"
 #include "config/config.h"
+#include "core/service_private.h"
 #include "io/child.h"
 #include "io/errtail.h"
 #include "io/jsontext.h"
@@ -17,30 +18,6 @@
 #include "io/loop.h"
 
 enum { READY_LINE = 256, KILL_AGAIN_MS = 5000, TAIL_BYTES = 64 * 1024, BROKEN_EXIT = 78 };
-
-struct service {
-	struct loop *loop;
-	struct service_spec spec;
-	struct service_events events;
-	char *name;
-	char **argv, **env, **ready_argv; /* what `spec` points at */
-	enum service_state state;
-	struct restart_slot slot;
-	struct child *child;
-	struct errtail *tail;
-	struct lineconn *ready_conn;
-	struct child *ready_child; /* a run of ready_argv */
-	struct errtail *ready_tail;
-	struct loop_timer *ready_timer; /* the next run of it */
-	struct loop_timer *timer;	/* of the state: readiness, KILL, or the restart */
-	int64_t started_ms, up_ms;
-	int64_t next_start_ms; /* while a restart timer is armed; else 0 */
-	int restarts;
-	bool signalled, failed, stop_asked;
-	bool replace; /* this life is ended for a new spec */
-	char *fault;  /* why we ended this life; NULL = we did not */
-	char *last_error;
-};
 
 static const char *const state_names[] = {
 	[SERVICE_DOWN] = "down", [SERVICE_PREPARING] = "preparing", [SERVICE_STARTING] = "starting",
@@ -193,7 +170,7 @@ static char *exit_error(const struct service *service, const struct child_exit *
 	return mem_strdup(child_exit_text(exit));
 }
 
-static void on_child_exit(void *arg, const struct child_exit *exit)
+void service_on_child_exit(void *arg, const struct child_exit *exit)
 {
 	struct service *service = arg;
 	AUTO(mem_free_str) char *tail = NULL;
@@ -232,7 +209,7 @@ static void fail_start(struct service *service, const char *error, bool broken)
 	decide(service, &life, error, "");
 }
 
-static void watch_ready(struct service *service, int fd)
+void service_await_line(struct service *service, int fd)
 {
 	const struct lineconn_options options = {
 		.read_fd = fd,
@@ -243,10 +220,15 @@ static void watch_ready(struct service *service, int fd)
 		.arg = service,
 	};
 
+	if (lineconn_new(service->loop, &options, &service->ready_conn) < 0)
+		abort(); /* a descriptor that was just made cannot refuse O_NONBLOCK */
+}
+
+static void watch_ready(struct service *service, int fd)
+{
 	switch (service->spec.ready_ms) {
 	case CONFIG_READY_FD:
-		if (lineconn_new(service->loop, &options, &service->ready_conn) < 0)
-			abort(); /* a descriptor that was just made cannot refuse O_NONBLOCK */
+		service_await_line(service, fd);
 		loop_timer_start(service->timer, service->spec.ready_timeout_ms);
 		break;
 	case CONFIG_READY_COMMAND:
@@ -295,6 +277,14 @@ static void try_ready(void *arg)
 		abort(); /* as above */
 }
 
+void service_listen(struct service *service, int fd)
+{
+	AUTO(mem_free_str) char *who = mem_printf("service=%s", service->name);
+
+	if (errtail_new(service->loop, fd, who, &service->tail) < 0)
+		abort(); /* as above */
+}
+
 static void spawn(struct service *service)
 {
 	const struct child_spec spec = {
@@ -303,11 +293,10 @@ static void spawn(struct service *service)
 		.death_signal = service->spec.death_signal,
 		.fd3 = service->spec.ready_ms == CONFIG_READY_FD ? CHILD_FD3_PIPE : CHILD_FD3_NONE,
 	};
-	AUTO(mem_free_str) char *who = mem_printf("service=%s", service->name);
 	AUTO(mem_free_str) char *group = mem_printf("service-%s", service->name);
 	struct child_limits limits = service->spec.limits;
 	struct child_fds fds;
-	int r = child_spawn(service->loop, &spec, on_child_exit, service, &service->child, &fds);
+	int r = child_spawn(service->loop, &spec, service_on_child_exit, service, &service->child, &fds);
 
 	if (r < 0) {
 		AUTO(mem_free_str)
@@ -316,8 +305,7 @@ static void spawn(struct service *service)
 		fail_start(service, error, false);
 		return;
 	}
-	if (errtail_new(service->loop, fds.from_stderr, who, &service->tail) < 0)
-		abort(); /* as above */
+	service_listen(service, fds.from_stderr);
 	limits.group = group;
 	child_set_limits(service->child, &limits);
 	set_state(service, SERVICE_STARTING);

@@ -11,6 +11,7 @@
 #include "io/child.h"
 #include "policy/restart.h"
 
+struct handover;
 struct loop;
 struct service;
 
@@ -87,5 +88,9 @@ const char *service_last_error(const struct service *service); /* one line; "" w
 int64_t service_up_since_ms(const struct service *service);    /* monotonic; 0 while not up */
 int64_t service_next_start_ms(const struct service *service);  /* monotonic; 0 = no restart is waited for */
 bool service_is_stopping(const struct service *service);
+
+/* All of it, either way, while the daemon's program is replaced. One that goes on was not started. One that
+ * is being prepared cannot be handed over. */
+void service_pass(struct service *service, struct handover *h);
 
 #endif

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct db;
+struct handover;
 struct loop;
 struct spool_stat;
 struct store;
@@ -92,6 +93,7 @@ struct store_options {
 	const char *state_id;  /* of state folder + machine: what an earlier boot of it held is taken back */
 	const char *spool_dir;
 	int64_t spool_max_bytes, spool_keep_ms; /* as in struct spool_options */
+	bool rehearsal; /* only whether it could be opened is to be found out: the spool is another's */
 	bool shared; /* other nodes work on this database, and take over what we hold when we fall silent */
 
 	/* Ready for work (migrated, node registered, earlier leases taken back), or not and why (one line).
@@ -185,5 +187,16 @@ struct db *store_control_db(struct store *store);
 
 /* The node's id of this boot; 0 before the first connect. */
 int64_t store_node_id(const struct store *store);
+
+/* ---- while the daemon's program is replaced ---- */
+
+/* Something is under way whose answer would be missed. Nothing is lost by it: a claim is taken back, an event
+ * may be recorded twice. */
+bool store_is_busy(const struct store *store);
+
+/* Who we are to the database, and the events not recorded yet, either way. A store that goes on was not
+ * started; store_know() tells it of each job that is held, with the attempt of its lease. */
+void store_pass(struct store *store, struct handover *h);
+void store_know(struct store *store, int64_t job_id, int attempt);
 
 #endif

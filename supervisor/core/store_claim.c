@@ -89,7 +89,7 @@ void store_claim_free(struct store *store)
 	map_free(&store->marks);
 }
 
-static void remember(struct store *store, int64_t job_id, int attempt)
+void store_claim_remember(struct store *store, int64_t job_id, int attempt)
 {
 	struct known *known = mem_alloc(sizeof(*known));
 
@@ -187,7 +187,7 @@ static void hand_out(struct claim *claim, const struct db_rows *rows)
 		int64_t seq = db_int(rows, i, COL_SEQ);
 
 		jobs[i] = job_of(rows, i);
-		remember(claim->store, jobs[i].id, jobs[i].attempt);
+		store_claim_remember(claim->store, jobs[i].id, jobs[i].attempt);
 		claim->wanted[want]--;
 		if (claim->marks[want]->seq < seq)
 			claim->marks[want]->seq = seq;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/db.h"
+#include "io/handover.h"
 #include "io/loop.h"
 
 enum {
@@ -153,6 +154,15 @@ void store_events_send(struct store *store)
 	}
 }
 
+static void append(struct store *store, struct event *event)
+{
+	event->bytes = event->data ? strlen(event->data) : 0;
+	list_push_back(&store->events, &event->node);
+	store->event_count++;
+	store->event_bytes += event->bytes;
+	loop_timer_start_by(store->events_timer, GATHER_MS);
+}
+
 void store_event(struct store *store, const char *level, const char *kind, const char *run_id, int64_t job_id,
 		 const char *subject, const char *data)
 {
@@ -171,11 +181,7 @@ void store_event(struct store *store, const char *level, const char *kind, const
 	event->job_id = job_id;
 	event->subject = mem_strdup(subject);
 	event->data = mem_strdup(data);
-	event->bytes = data ? strlen(data) : 0;
-	list_push_back(&store->events, &event->node);
-	store->event_count++;
-	store->event_bytes += event->bytes;
-	loop_timer_start_by(store->events_timer, GATHER_MS);
+	append(store, event);
 }
 
 const char *store_held_event(const struct store *store, const char *kind, const char *subject)
@@ -188,4 +194,35 @@ const char *store_held_event(const struct store *store, const char *kind, const 
 			return event->data;
 	}
 	return NULL;
+}
+
+static void pass_event(struct store *store, struct handover *h, struct event *event)
+{
+	struct event *it = event ? event : mem_alloc(sizeof(*it));
+
+	handover_begin(h, NULL);
+	handover_text(h, "level", &it->level);
+	handover_text(h, "kind", &it->kind);
+	handover_text(h, "run", &it->run_id);
+	handover_number(h, "job", &it->job_id);
+	handover_text(h, "subject", &it->subject);
+	handover_text(h, "data", &it->data);
+	handover_end(h);
+	if (event)
+		return;
+	list_init(&it->node);
+	if (it->level && it->kind)
+		append(store, it);
+	else
+		event_free(it);
+}
+
+void store_events_pass(struct store *store, struct handover *h)
+{
+	size_t count = handover_begin_list(h, "events", store->event_count);
+	struct list *at = store->events.next;
+
+	for (size_t i = 0; i < count; i++, at = at->next)
+		pass_event(store, h, handover_is_read(h) ? NULL : list_entry(at, struct event, node));
+	handover_end(h);
 }

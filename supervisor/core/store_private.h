@@ -106,6 +106,7 @@ void store_boot_register(struct store *store);
 void store_boot_replayed(struct store *store);
 
 /* store_claim.c */
+void store_claim_remember(struct store *store, int64_t job_id, int attempt);
 void store_claim_new(struct store *store);
 void store_claim_free(struct store *store);
 /* The end of this attempt is committed: the job is not ours any more. */
@@ -158,5 +159,6 @@ void store_upkeep_delayed(struct store *store, int64_t delay_ms);
 void store_events_new(struct store *store);
 void store_events_free(struct store *store);
 void store_events_send(struct store *store);
+void store_events_pass(struct store *store, struct handover *h);
 
 #endif

@@ -17,6 +17,7 @@
 
 #include "policy/strategy.h"
 
+struct handover;
 struct loop;
 struct suptree;
 struct suptree_node;
@@ -158,5 +159,9 @@ struct suptree_node *suptree_find(struct suptree *tree, const char *name);
 
 /* Why the tree is degraded, one line; NULL when it is not. */
 const char *suptree_degraded(const struct suptree *tree);
+
+/* All of it, either way, while the daemon's program is replaced. A tree that goes on has its nodes, and was
+ * not started; its leaves go on by themselves. What it has and the former one had not is down. */
+void suptree_pass(struct suptree *tree, struct handover *h);
 
 #endif

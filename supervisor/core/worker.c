@@ -136,7 +136,7 @@ static void finish_life(struct worker *worker, const struct child_exit *exit, en
 	mem_free(&death.jobs);
 }
 
-static void on_child_exit(void *arg, const struct child_exit *exit)
+void worker_on_child_exit(void *arg, const struct child_exit *exit)
 {
 	struct worker *worker = arg;
 
@@ -169,7 +169,7 @@ static void kill_group(struct worker *worker)
 }
 
 /* Takes the near ends of a life's pipes. */
-static void attach(struct worker *worker, const struct child_fds *fds)
+void worker_attach(struct worker *worker, const struct child_fds *fds)
 {
 	struct worker_own *own = worker->own;
 	const struct lineconn_options options = {
@@ -212,7 +212,7 @@ static void spawn_by_exec(struct worker *worker)
 	};
 	struct child_exit never = { .code = 127 };
 	struct child_fds fds;
-	int r = child_spawn(own->loop, &spec, on_child_exit, worker, &own->child, &fds);
+	int r = child_spawn(own->loop, &spec, worker_on_child_exit, worker, &own->child, &fds);
 
 	if (r < 0) {
 		(void)snprintf(own->fault, sizeof(own->fault), "%s cannot be started: %s", own->argv[0],
@@ -221,7 +221,7 @@ static void spawn_by_exec(struct worker *worker)
 		finish_life(worker, &never, WE_SPAWN_FAILED);
 		return;
 	}
-	attach(worker, &fds);
+	worker_attach(worker, &fds);
 	limit(worker);
 	log_debug("worker.start", "worker=%s pid=%d by=exec", worker->name, (int)child_pid(own->child));
 }
@@ -243,15 +243,15 @@ static void close_near(struct worker_own *own)
 }
 
 /* Only now is it listened to: its `ready` may be in the pipe before we know its pid. */
-static void on_forked(void *arg, pid_t pid)
+void worker_on_forked(void *arg, pid_t pid)
 {
 	struct worker *worker = arg;
 	struct worker_own *own = worker->own;
 	const struct child_exit never = { .code = 0 };
 
 	own->forking = false;
-	if (pid > 0 && child_adopt(own->loop, pid, on_child_exit, worker, &own->child) == 0) {
-		attach(worker, &own->near);
+	if (pid > 0 && child_adopt(own->loop, pid, worker_on_child_exit, worker, &own->child) == 0) {
+		worker_attach(worker, &own->near);
 		limit(worker);
 		log_debug("worker.start", "worker=%s pid=%d by=fork", worker->name, (int)pid);
 		catch_up(worker);
@@ -271,7 +271,7 @@ static bool spawn_by_fork(struct worker *worker)
 
 	if (!own->forkserver || !forkserver_is_ready(own->forkserver) || child_pipes(&own->near, far) < 0)
 		return false;
-	own->forking = forkserver_fork(own->forkserver, far, on_forked, worker) == 0;
+	own->forking = forkserver_fork(own->forkserver, far, worker_on_forked, worker) == 0;
 	for (size_t i = 0; i < ARRAY_LEN(far); i++)
 		fd_close(&far[i]);
 	if (!own->forking)
@@ -434,6 +434,7 @@ void worker_new(struct loop *loop, const struct config_pool *config, int number,
 	worker->state = W_DOWN;
 	list_init(&worker->link);
 	own->loop = loop;
+	own->near = (struct child_fds){ -1, -1, -1, -1 };
 	own->events = *events;
 	list_init(&own->held);
 	list_init(&own->calling);

@@ -20,7 +20,9 @@
 struct child;
 struct config_pool;
 struct forkserver;
+struct handover;
 struct loop;
+struct map;
 struct msg;
 struct probe;
 struct worker;
@@ -141,6 +143,17 @@ int worker_send_job(struct worker *worker, struct probe *probe) __attribute__((w
 /* Permits the next call of a probe it holds. */
 int worker_send_go(struct worker *worker, struct probe *probe) __attribute__((warn_unused_result));
 void worker_send_cancel(struct worker *worker, struct probe *probe);
+
+/* ---- while the daemon's program is replaced ---- */
+
+/* All of it, either way; one that goes on is fresh, and holds probes of `probes` (id → struct probe). */
+void worker_pass(struct worker *worker, struct handover *h, const struct map *probes);
+
+/* Its prepared parent was asked for a process, and has not answered. */
+bool worker_is_forking(const struct worker *worker);
+
+/* Leaves what it says unread, for a moment. */
+void worker_hold_back(struct worker *worker, bool hold_back);
 
 /* 0 while down. */
 pid_t worker_pid(const struct worker *worker);

@@ -4,6 +4,8 @@
 /* Shared by worker.c (life and death), worker_talk.c (the protocol, and the probes held) and worker_health.c.
  */
 
+#include <sys/types.h>
+
 #include "base/buf.h"
 #include "core/worker.h"
 #include "io/child.h"
@@ -12,6 +14,9 @@
 #include "policy/hang.h"
 #include "policy/health.h"
 #include "policy/recycle.h"
+
+struct child_exit;
+struct child_fds;
 
 /* A worker ends a call by itself; one that is so much later counts as hung. */
 enum { WORKER_CALL_SLACK_MS = 10000 };
@@ -58,8 +63,15 @@ void worker_step(struct worker *worker, enum worker_event event);
 void worker_fault(struct worker *worker, enum worker_event event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Takes the near ends of a life's pipes. */
+void worker_attach(struct worker *worker, const struct child_fds *fds);
+void worker_on_child_exit(void *worker, const struct child_exit *exit);
+/* The prepared parent's answer; -1 = there is no process. */
+void worker_on_forked(void *worker, pid_t pid);
+
 /* worker_talk.c */
 void worker_prove(struct worker *worker);
+void worker_hold(struct worker *worker, struct probe *probe);
 void worker_let_go(struct worker *worker, struct probe *probe);
 void worker_on_line(void *arg, char *line, size_t len);
 void worker_on_conn_end(void *arg, enum lineconn_end end, int error);

@@ -24,7 +24,7 @@ void worker_prove(struct worker *worker)
 
 /* ---- probes in the worker ---- */
 
-static void hold(struct worker *worker, struct probe *probe)
+void worker_hold(struct worker *worker, struct probe *probe)
 {
 	probe->worker = worker;
 	list_push_back(&worker->own->held, &probe->in_worker);
@@ -262,7 +262,7 @@ int worker_send_job(struct worker *worker, struct probe *probe)
 	r = worker_send_scratch(worker);
 	if (r < 0)
 		return r;
-	hold(worker, probe);
+	worker_hold(worker, probe);
 	mark_calling(worker, probe);
 	return 0;
 }

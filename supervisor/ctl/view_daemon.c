@@ -106,6 +106,8 @@ static const struct column status_fields[] = {
 	{ .title = "Version", .path = "version" },
 	{ .title = "Pid", .path = "pid" },
 	{ .title = "Up", .path = "uptimeMs", .kind = COLUMN_MS },
+	{ .title = "Upgraded", .path = "upgraded.atMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = "Upgraded from", .path = "upgraded.from", .optional = true },
 	{ .title = "Database", .path = "database.url" },
 	{ .title = "Waiting in the spool", .path = "database.backlogRecords", .kind = COLUMN_COUNT },
 	{ .title = "Workers serving", .path = "workers.serving", .kind = COLUMN_COUNT },
@@ -213,6 +215,16 @@ static void print_reload(const json_t *data)
 		(void)printf("Reloaded; nothing has changed.\n");
 }
 
+static void print_upgrade(const json_t *data)
+{
+	(void)printf("Upgraded from %s to %s: %lld workers and %lld conversations live on, after %lld ms.\n",
+		     json_string_value(json_object_get(data, "from")),
+		     json_string_value(json_object_get(data, "to")),
+		     (long long)json_integer_value(json_object_get(data, "workers")),
+		     (long long)json_integer_value(json_object_get(data, "probes")),
+		     (long long)json_integer_value(json_object_get(data, "pauseMs")));
+}
+
 bool view_daemon(const struct table_style *style, const struct command *command, const json_t *data)
 {
 	switch (command_id_of(command)) {
@@ -254,6 +266,9 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 		return true;
 	case COMMAND_RELOAD:
 		print_reload(data);
+		return true;
+	case COMMAND_UPGRADE:
+		print_upgrade(data);
 		return true;
 	case COMMAND_LOG_LEVEL:
 		(void)printf("%s\n", json_string_value(json_object_get(data, "level")));

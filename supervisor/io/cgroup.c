@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/handover.h"
 #include "io/loop.h"
 
 #define MOUNT "/sys/fs/cgroup"
@@ -261,10 +262,19 @@ static int fill(const char *path, pid_t pid, int64_t memory_bytes)
 	return r < 0 ? r : move_to(path, pid);
 }
 
+/* Takes `path`. */
+static struct cgroup *make(char *path)
+{
+	struct cgroup *group = mem_alloc(sizeof(*group));
+
+	list_init(&group->link);
+	group->path = path;
+	return group;
+}
+
 int cgroup_new(const char *name, pid_t pid, int64_t memory_bytes, struct cgroup **ret)
 {
 	AUTO(mem_free_str) char *path = NULL;
-	struct cgroup *group;
 	int r;
 
 	if (!ours)
@@ -277,11 +287,8 @@ int cgroup_new(const char *name, pid_t pid, int64_t memory_bytes, struct cgroup 
 		(void)rmdir(path);
 		return r;
 	}
-	group = mem_alloc(sizeof(*group));
-	list_init(&group->link);
-	group->path = path;
+	*ret = make(path);
 	path = NULL;
-	*ret = group;
 	return 0;
 }
 
@@ -309,4 +316,18 @@ void cgroup_free(struct cgroup **group)
 	list_push_back(&dead, &gone->link);
 	sweep_ms = SWEEP_MS;
 	loop_timer_start_by(sweep_timer, sweep_ms);
+}
+
+void cgroup_pass_ours(struct handover *h, const char *name)
+{
+	handover_text(h, name, &ours);
+}
+
+void cgroup_pass(struct handover *h, const char *name, struct cgroup **group)
+{
+	char *path = handover_is_read(h) || !*group ? NULL : (*group)->path;
+
+	handover_text(h, name, &path);
+	if (handover_is_read(h))
+		*group = path ? make(path) : NULL;
 }

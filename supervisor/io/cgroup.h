@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 struct cgroup;
+struct handover;
 struct loop;
 
 /* Once, before any other process is forked. 0, or why there is nothing to divide, which it logs: -ENOENT (no
@@ -44,5 +45,9 @@ bool cgroup_had_oom(const struct cgroup *group);
 
 /* Kills what is left in it, and removes it as soon as that is gone. Safe on NULL. */
 void cgroup_free(struct cgroup **group);
+
+/* For a handover: that of the daemon, in place of cgroup_start(), and that of one life; NULL = none. */
+void cgroup_pass_ours(struct handover *h, const char *name);
+void cgroup_pass(struct handover *h, const char *name, struct cgroup **group);
 
 #endif

@@ -20,23 +20,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/cgroup.h"
+#include "io/child_private.h"
 #include "io/guard.h"
 #include "io/loop.h"
 
 enum { READY_FD = 3, EXEC_FAILED = 127, CPU_GRACE_S = 5 };
-
-struct child {
-	struct list link; /* in `children` */
-	struct loop *loop;
-	struct loop_fd *watch; /* NULL for one that had ended before it was adopted */
-	int pidfd;
-	int error_fd; /* read end of the exec error pipe; -1 when adopted */
-	pid_t pid;
-	struct cgroup *group;	/* NULL when none keeps its memory limit */
-	struct child_exit late; /* of one that had ended before it was adopted */
-	void (*on_exit)(void *arg, const struct child_exit *exit); /* NULL once abandoned */
-	void *arg;
-};
 
 /* A process that we reaped and did not know: perhaps one that is about to be named to us. */
 struct stray {
@@ -99,6 +87,17 @@ static void on_pidfd(void *arg, unsigned events)
 {
 	(void)events;
 	reap(arg);
+}
+
+void child_watch(struct child *child, int pidfd)
+{
+	child->pidfd = pidfd;
+	loop_fd_new(child->loop, pidfd, LOOP_READ, on_pidfd, child, &child->watch);
+}
+
+struct list *child_all(void)
+{
+	return &children;
 }
 
 static struct child *find(pid_t pid)
@@ -226,6 +225,8 @@ static int open_fd3(enum child_fd3 kind, int ends[2])
 	switch (kind) {
 	case CHILD_FD3_PIPE:
 		return pipe2(ends, O_CLOEXEC);
+	case CHILD_FD3_GIVEN:
+		return 0;
 	case CHILD_FD3_CHANNEL:
 		return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
 	case CHILD_FD3_NONE:
@@ -262,7 +263,8 @@ static void become(const struct child_spec *spec, const char *program, struct pi
 	/* First out of the way of the numbers that the child is to find. */
 	error_fd = fcntl(p->error[1], F_DUPFD_CLOEXEC, 10);
 	if (spec->fd3 != CHILD_FD3_NONE) {
-		int high = fcntl(p->ready[1], F_DUPFD_CLOEXEC, 10);
+		int high = fcntl(spec->fd3 == CHILD_FD3_GIVEN ? spec->given_fd : p->ready[1], F_DUPFD_CLOEXEC,
+				 10);
 
 		p->ready[1] = high;
 	}
@@ -288,8 +290,8 @@ failed:
 	_exit(EXEC_FAILED);
 }
 
-static struct child *enlist(struct loop *loop, pid_t pid, void (*on_exit)(void *, const struct child_exit *),
-			    void *arg)
+struct child *child_enlist(struct loop *loop, pid_t pid,
+			   void (*on_exit)(void *arg, const struct child_exit *exit), void *arg)
 {
 	struct child *child = mem_alloc(sizeof(*child));
 
@@ -366,10 +368,9 @@ int child_spawn(struct loop *loop, const struct child_spec *spec,
 		pipes_close(&p);
 		return r;
 	}
-	child = enlist(loop, pid, on_exit, arg);
-	child->pidfd = pidfd;
+	child = child_enlist(loop, pid, on_exit, arg);
 	child->error_fd = fd_take(&p.error[0]);
-	loop_fd_new(loop, pidfd, LOOP_READ, on_pidfd, child, &child->watch);
+	child_watch(child, pidfd);
 	ret_fds->to_stdin = fd_take(&p.in[1]);
 	ret_fds->from_stdout = fd_take(&p.out[0]);
 	ret_fds->from_stderr = fd_take(&p.err[0]);
@@ -399,7 +400,7 @@ static struct child *adopt_reaped(struct loop *loop, struct stray *stray,
 				  void (*on_exit)(void *, const struct child_exit *), void *arg)
 {
 	/* Without a pid: it is not to be signalled, as the number is free again. */
-	struct child *child = enlist(loop, 0, on_exit, arg);
+	struct child *child = child_enlist(loop, 0, on_exit, arg);
 
 	child->late = stray->exit;
 	stray->pid = 0;
@@ -426,9 +427,8 @@ int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const s
 	pidfd = pidfd_open_of(pid);
 	if (pidfd < 0)
 		return -errno;
-	child = enlist(loop, pid, on_exit, arg);
-	child->pidfd = pidfd;
-	loop_fd_new(loop, pidfd, LOOP_READ, on_pidfd, child, &child->watch);
+	child = child_enlist(loop, pid, on_exit, arg);
+	child_watch(child, pidfd);
 	*ret = child;
 	return 0;
 }

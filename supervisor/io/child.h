@@ -13,11 +13,13 @@
 #include <sys/types.h>
 
 struct child;
+struct handover;
 struct loop;
 
 enum child_fd3 {
 	CHILD_FD3_NONE,
 	CHILD_FD3_PIPE,	   /* the write end of a pipe: readiness */
+	CHILD_FD3_GIVEN,   /* what the spec gives */
 	CHILD_FD3_CHANNEL, /* one end of a SOCK_SEQPACKET pair: messages both ways, with descriptors */
 };
 
@@ -29,6 +31,7 @@ struct child_spec {
 	bool want_stdin;	 /* a pipe; else /dev/null */
 	bool want_stdout;	 /* a pipe; else stdout goes where stderr goes */
 	enum child_fd3 fd3;	 /* what the child finds as fd 3 */
+	int given_fd;		 /* of CHILD_FD3_GIVEN: borrowed */
 };
 
 /* Our ends; -1 where none was wanted. The caller owns them. stderr is always a pipe. */
@@ -91,5 +94,13 @@ int64_t child_rss_kb(const struct child *child);
 
 /* "exit=3" or "signal=9" or "signal=9 oom=yes" or "exec_error=ENOENT…", for the log; in a static buffer. */
 const char *child_exit_text(const struct child_exit *exit);
+
+/* For a handover. First all that there are, ... */
+void child_pass_all(struct handover *h);
+/* ... then, of each that is to go on, its one owner's part; on_exit as for child_spawn(). */
+void child_pass(struct handover *h, const char *name, struct loop *loop,
+		void (*on_exit)(void *arg, const struct child_exit *exit), void *arg, struct child **child);
+/* Ends those that nobody went on with. They are reaped in the background. */
+void child_end_rest(void);
 
 #endif

@@ -574,6 +574,22 @@ const struct command command_table[COMMAND_COUNT] = {
 		.role = COMMAND_OPERATE,
 		.summary = "Read configuration and key file again; says what changed and what needs a restart",
 	},
+	[COMMAND_UPGRADE] = {
+		.name = "upgrade",
+		.words = "upgrade",
+		.role = COMMAND_OPERATE,
+		.summary = "Replace the daemon's program; workers, conversations and services live on",
+		.args = ARGS({ .name = "program",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_POSITIONAL,
+			       .placeholder = "PATH",
+			       .fallback = "the file the daemon was started from",
+			       .help = "the new program, with its whole path; for root and the daemon's own user" }, ),
+		.notes = "The new program first reads configuration and state on trial. One that refuses them, or\n"
+			 "cannot be run, leaves the daemon as it is, and the reason is told. Configuration and keys\n"
+			 "must be as they were read: `reload` is what changes them.\n",
+		.examples = "apt-get install proctor && proctorctl upgrade",
+	},
 	[COMMAND_LOG_LEVEL] = {
 		.name = "log-level",
 		.words = "log-level",

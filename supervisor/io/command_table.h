@@ -51,6 +51,7 @@
 	D(CONFIG_DATABASE, config_database)                                                                  \
 	C(PSQL, psql)                                                                                        \
 	D(RELOAD, reload)                                                                                    \
+	D(UPGRADE, upgrade)                                                                                  \
 	D(LOG_LEVEL, log_level)                                                                              \
 	D(SHUTDOWN, shutdown)                                                                                \
 	D(VERSION, version)                                                                                  \

@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/handover.h"
 #include "io/loop.h"
 
 enum {
@@ -31,7 +32,7 @@ struct errtail {
 	size_t line_len;
 	int64_t tokens_milli; /* thousandths of a line that may be logged */
 	int64_t refilled_ms;
-	long suppressed;
+	int64_t suppressed;
 };
 
 static void keep(struct errtail *tail, const char *bytes, size_t len)
@@ -77,7 +78,8 @@ static void log_line(struct errtail *tail)
 {
 	if (tail->line_len > 0 && may_log(tail)) {
 		if (tail->suppressed > 0) {
-			log_warning("stderr.suppressed", "%s lines=%ld", tail->who, tail->suppressed);
+			log_warning("stderr.suppressed", "%s lines=%lld", tail->who,
+				    (long long)tail->suppressed);
 			tail->suppressed = 0;
 		}
 		log_info("stderr", "%s %.*s", tail->who, (int)tail->line_len, tail->line);
@@ -155,7 +157,8 @@ void errtail_free(struct errtail **tail)
 	errtail_drain(*tail, DRAIN_BYTES);
 	log_line(*tail);
 	if ((*tail)->suppressed > 0)
-		log_warning("stderr.suppressed", "%s lines=%ld", (*tail)->who, (*tail)->suppressed);
+		log_warning("stderr.suppressed", "%s lines=%lld", (*tail)->who,
+			    (long long)(*tail)->suppressed);
 	loop_fd_free(&(*tail)->watch);
 	fd_close(&(*tail)->fd);
 	mem_free(&(*tail)->who);
@@ -184,4 +187,35 @@ size_t errtail_total(const struct errtail *tail)
 char *errtail_text_since(const struct errtail *tail, size_t mark)
 {
 	return errtail_text(tail, tail->total - mark);
+}
+
+int errtail_fd(const struct errtail *tail)
+{
+	return tail->fd;
+}
+
+static void unroll(const struct errtail *tail, char *to)
+{
+	for (size_t i = 0; i < tail->len; i++)
+		to[i] = tail->ring[(tail->head + i) % TAIL_BYTES];
+}
+
+void errtail_pass(struct errtail *tail, struct handover *h, const char *name)
+{
+	AUTO(mem_free_str) char *kept = mem_array(1, tail->len + 1);
+	AUTO(mem_free_str) char *line = mem_strndup(tail->line, tail->line_len);
+	size_t kept_len = tail->len, line_len = strlen(line);
+
+	unroll(tail, kept);
+	handover_begin(h, name);
+	handover_size(h, "total", &tail->total);
+	handover_number(h, "suppressed", &tail->suppressed);
+	handover_bytes(h, "kept", &kept, &kept_len);
+	handover_bytes(h, "line", &line, &line_len);
+	handover_end(h);
+	if (!handover_is_read(h))
+		return;
+	keep(tail, kept, kept_len);
+	tail->line_len = line_len < LINE_BYTES ? line_len : LINE_BYTES;
+	memcpy(tail->line, line, tail->line_len);
 }

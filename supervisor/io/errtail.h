@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 struct errtail;
+struct handover;
 struct loop;
 
 /* Owns `fd`. `who` names the child in the log ("worker=probe/1"); copied. */
@@ -28,5 +29,9 @@ size_t errtail_total(const struct errtail *tail);
 
 /* What came since the mark, as far as it is still held; fresh. */
 char *errtail_text_since(const struct errtail *tail, size_t mark) __attribute__((warn_unused_result));
+
+/* For a handover: its descriptor, and the rest of its state, either way. */
+int errtail_fd(const struct errtail *tail);
+void errtail_pass(struct errtail *tail, struct handover *h, const char *name);
 
 #endif

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/handover.h"
 #include "io/loop.h"
 
 enum {
@@ -27,6 +28,8 @@ enum {
 	GIVE_UP_MS = 10000,
 	ENVIRONMENT_BYTES = 4 * 1024 * 1024,
 };
+
+#define MARK_NAME "PROCTOR_GUARD"
 
 static char mark[64];
 static int daemon_end = -1; /* of the pipe whose other end the guard reads: it closes when we are gone */
@@ -125,7 +128,7 @@ int guard_start(void)
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
-	(void)snprintf(mark, sizeof(mark), "PROCTOR_GUARD=%d-%08x%08x", (int)getpid(), clock_random(),
+	(void)snprintf(mark, sizeof(mark), MARK_NAME "=%d-%08x%08x", (int)getpid(), clock_random(),
 		       clock_random());
 	pid = fork();
 	if (pid == 0) {
@@ -166,4 +169,17 @@ void guard_unwatch(void)
 const char *guard_mark(void)
 {
 	return mark[0] ? mark : NULL;
+}
+
+void guard_pass(struct handover *h, const char *name)
+{
+	handover_begin(h, name);
+	handover_chars(h, "mark", mark, sizeof(mark));
+	handover_fd(h, "pipe", &daemon_end);
+	handover_end(h);
+}
+
+void guard_unmark(void)
+{
+	(void)unsetenv(MARK_NAME);
 }

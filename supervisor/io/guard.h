@@ -8,6 +8,7 @@
  * in its environment. Who has changed its environment (env -i, or Postgres, which writes its title over it)
  * is not found: Postgres ends by itself, and for the others there is the unit's cgroup. */
 
+struct handover;
 struct loop;
 
 /* Forks the guard: once, before the first thread and the first child. 0 or -errno. A daemon that replaces
@@ -20,5 +21,12 @@ void guard_unwatch(void);
 
 /* "NAME=value", which every child has in its environment; NULL before guard_start(). */
 const char *guard_mark(void);
+
+/* For a handover: the guard that there is goes on. */
+void guard_pass(struct handover *h, const char *name);
+
+/* A child that only tries what it would be to take the daemon's place shall not see the mark that it bears.
+ */
+void guard_unmark(void);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "io/handover.h"
 #include "io/loop.h"
 
 /* A wake reads at most this much. A pipe holds 64 KiB by default. */
@@ -330,4 +331,39 @@ void lineconn_drain(struct lineconn *conn, size_t max)
 		(void)deliver(conn);
 	}
 	(void)leave(conn, outer);
+}
+
+void lineconn_fds(const struct lineconn *conn, int *ret_read_fd, int *ret_write_fd)
+{
+	*ret_read_fd = conn->options.read_fd;
+	*ret_write_fd = conn->options.write_fd;
+}
+
+static void on_resume(void *arg)
+{
+	struct lineconn *conn = arg;
+	bool outer = enter(conn);
+
+	flush(conn);
+	if (!conn->freed && conn->read_watch && !conn->paused)
+		(void)deliver(conn);
+	(void)leave(conn, outer);
+}
+
+void lineconn_pass(struct lineconn *conn, struct handover *h, const char *name)
+{
+	bool read_ended = !conn->read_watch;
+
+	handover_begin(h, name);
+	handover_bool(h, "readEnded", &read_ended);
+	handover_bool(h, "closeWrite", &conn->close_write);
+	handover_buf(h, "in", &conn->in);
+	handover_buf(h, "out", &conn->out);
+	handover_end(h);
+	if (!handover_is_read(h))
+		return;
+	if (read_ended)
+		loop_fd_free(&conn->read_watch);
+	conn->flush_due = true;
+	loop_defer(conn->loop, on_resume, conn);
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct handover;
 struct lineconn;
 struct loop;
 
@@ -55,5 +56,12 @@ void lineconn_close_write(struct lineconn *conn);
 
 /* Reads what is left now, at most `max` bytes, delivering whole lines; for a peer that has died. */
 void lineconn_drain(struct lineconn *conn, size_t max);
+
+/* For a handover: its descriptors, -1 where it has closed one. */
+void lineconn_fds(const struct lineconn *conn, int *ret_read_fd, int *ret_write_fd);
+
+/* The rest of its state, either way. One that is to go on was made with the descriptors handed over; what it
+ * holds is delivered and written from the next turn of the loop on. */
+void lineconn_pass(struct lineconn *conn, struct handover *h, const char *name);
 
 #endif

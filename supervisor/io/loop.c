@@ -223,6 +223,11 @@ bool loop_timer_armed(const struct loop_timer *timer)
 	return timer->ev.active != 0; /* ev_is_active() would cast const away */
 }
 
+int64_t loop_timer_due_ms(const struct loop_timer *timer)
+{
+	return loop_timer_armed(timer) ? timer->due_ms : 0;
+}
+
 static int ev_events(unsigned events)
 {
 	return ((events & LOOP_READ) ? EV_READ : 0) | ((events & LOOP_WRITE) ? EV_WRITE : 0);

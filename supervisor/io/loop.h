@@ -42,6 +42,8 @@ void loop_timer_start(struct loop_timer *timer, int64_t ms);
 void loop_timer_start_by(struct loop_timer *timer, int64_t ms);
 void loop_timer_stop(struct loop_timer *timer);
 bool loop_timer_armed(const struct loop_timer *timer);
+/* Monotonic ms; 0 = it is not armed. */
+int64_t loop_timer_due_ms(const struct loop_timer *timer);
 
 /* Watches `fd` (borrowed) for LOOP_READ | LOOP_WRITE; starts with `events`. */
 void loop_fd_new(struct loop *loop, int fd, unsigned events, void (*ready)(void *arg, unsigned events),

@@ -201,6 +201,13 @@ void msg_free(struct msg *msg)
 	msg->root = NULL;
 }
 
+char *msg_text(const struct msg *msg)
+{
+	char *text = json_dumps(msg->root, JSON_COMPACT);
+
+	return text ? text : mem_strdup("");
+}
+
 static char *dump(json_t *object)
 {
 	char *text = json_dumps(object, JSON_COMPACT);

@@ -66,6 +66,9 @@ int msg_parse(const char *line, size_t len, struct msg *ret, char *ret_error, si
 	__attribute__((warn_unused_result));
 void msg_free(struct msg *msg);
 
+/* The line that it was, or one that says the same; fresh. */
+char *msg_text(const struct msg *msg) __attribute__((warn_unused_result));
+
 /* The error of a result as the JSON object that an outcome keeps: {"code","message","statusCode","details"}.
  * Fresh memory. */
 char *msg_outcome_error(const struct msg *msg) __attribute__((warn_unused_result));

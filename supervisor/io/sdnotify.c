@@ -14,6 +14,7 @@
 
 static struct sockaddr_un address;
 static socklen_t address_len;
+static char *given; /* $NOTIFY_SOCKET */
 
 void sdnotify_init(void)
 {
@@ -26,6 +27,7 @@ void sdnotify_init(void)
 		if (path[0] == '@') /* the abstract namespace */
 			address.sun_path[0] = '\0';
 		address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+		mem_set_str(&given, mem_strdup(path));
 	}
 	(void)unsetenv("NOTIFY_SOCKET");
 }
@@ -48,4 +50,9 @@ void sdnotify_reloading(void)
 	char *lines = mem_printf("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_now_us());
 
 	sdnotify_send(lines);
+}
+
+const char *sdnotify_path(void)
+{
+	return given;
 }

@@ -13,4 +13,7 @@ void sdnotify_send(const char *lines);
 /* RELOADING=1 with the MONOTONIC_USEC that Type=notify-reload wants; READY=1 is to follow. */
 void sdnotify_reloading(void);
 
+/* What $NOTIFY_SOCKET was, for a program that takes our place; NULL when it was not set. */
+const char *sdnotify_path(void);
+
 #endif

@@ -67,6 +67,9 @@ enum {
  * that cannot be used, a file of a newer format, a spool that another process has open. */
 int spool_open(struct loop *loop, const struct spool_options *options, struct spool **ret, char **ret_error)
 	__attribute__((warn_unused_result));
+/* Whether this program could open it, while another one has it open: touches nothing. A folder that is not
+ * there yet is fine. As spool_open otherwise. */
+int spool_check(const char *dir, char **ret_error) __attribute__((warn_unused_result));
 /* Syncs what is written (blocks: after the loop has ended, or for a moment), and closes. NULL is fine. */
 void spool_close(struct spool **spool);
 

@@ -212,6 +212,40 @@ static int drop_foreign(struct spool_folder *folder)
 	return 0;
 }
 
+static int check_cursor(struct spool_folder *folder)
+{
+	AUTO(fd_close) int fd = openat(folder->spool->dir_fd, "cursor", O_RDONLY | O_CLOEXEC);
+	struct spool_cursor cursor;
+	uint32_t version = 0;
+
+	if (fd < 0 || spool_cursor_read(fd, &cursor, &version) != -EPROTONOSUPPORT)
+		return 0; /* it only spares work */
+	return refuse_version(folder, "cursor", version);
+}
+
+int spool_check(const char *dir, char **ret_error)
+{
+	AUTO(mem_free_str) char *name = mem_strdup(dir);
+	struct spool spool = { .dir = name };
+	struct spool_folder folder = { .spool = &spool, .ret_error = ret_error };
+	int r;
+
+	spool.dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (spool.dir_fd < 0)
+		return errno == ENOENT ? 0 : spool_folder_fail(&folder, "", -errno, "cannot be opened");
+	r = read_headers(&folder);
+	if (r == -ENOENT) {
+		/* Its owner has removed one meanwhile. */
+		mem_set_str(ret_error, NULL);
+		r = 0;
+	}
+	if (r == 0)
+		r = check_cursor(&folder);
+	mem_free(&folder.found);
+	fd_close(&spool.dir_fd);
+	return r;
+}
+
 int spool_folder_look(struct spool_folder *folder)
 {
 	int r = open_dir(folder);

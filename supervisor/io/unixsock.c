@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "io/handover.h"
 
 enum { BACKLOG = 64 };
 
@@ -227,4 +228,22 @@ int unixsock_accept(const struct unixsock *sock, int *ret_fd, struct unixsock_pe
 	*ret_peer = (struct unixsock_peer){ .pid = cred.pid, .uid = cred.uid, .gid = cred.gid };
 	*ret_fd = fd_take(&fd);
 	return 0;
+}
+
+void unixsock_pass(struct handover *h, const char *name, struct unixsock **sock)
+{
+	struct unixsock *it = handover_is_read(h) ? mem_alloc(sizeof(*it)) : *sock;
+	int64_t dev = (int64_t)it->dev, ino = (int64_t)it->ino;
+
+	handover_begin(h, name);
+	handover_text(h, "path", &it->path);
+	handover_fd(h, "fd", &it->fd);
+	handover_fd(h, "lockFd", &it->lock_fd);
+	handover_bool(h, "bound", &it->bound);
+	handover_number(h, "dev", &dev);
+	handover_number(h, "ino", &ino);
+	handover_end(h);
+	it->dev = (dev_t)dev;
+	it->ino = (ino_t)ino;
+	*sock = it;
 }

@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+struct handover;
 struct unixsock;
 
 struct unixsock_options {
@@ -38,5 +39,8 @@ int unixsock_fd(const struct unixsock *sock);
 /* A connection, non-blocking and close-on-exec, with who is at its other end. 0 or -errno (-EAGAIN: none). */
 int unixsock_accept(const struct unixsock *sock, int *ret_fd, struct unixsock_peer *ret_peer)
 	__attribute__((warn_unused_result));
+
+/* For a handover: it listens on, and keeps its lock. One that is read is new. */
+void unixsock_pass(struct handover *h, const char *name, struct unixsock **sock);
 
 #endif

@@ -100,6 +100,16 @@ static int64_t threshold(const struct bucket *b, int64_t cost)
 	return (cost < b->burst ? cost : b->burst) * TOKEN;
 }
 
+void bucket_set_level(struct bucket *b, int64_t now_ms, int64_t tokens)
+{
+	if (tokens > b->burst)
+		tokens = b->burst;
+	if (tokens < -BUCKET_RATE_MAX)
+		tokens = -BUCKET_RATE_MAX;
+	b->level = tokens * TOKEN;
+	b->stamp_ms = now_ms;
+}
+
 bool bucket_take(struct bucket *b, int64_t now_ms, int64_t cost)
 {
 	assert(cost >= 0);

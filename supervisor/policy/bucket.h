@@ -30,6 +30,9 @@ void bucket_free(struct bucket **b);
 int bucket_set_rate(struct bucket *b, int64_t per_min, int64_t burst, int64_t now_ms)
 	__attribute__((warn_unused_result));
 
+/* Sets what has been earned so far, as bucket_level() told it at now_ms: capped at the burst. */
+void bucket_set_level(struct bucket *b, int64_t now_ms, int64_t tokens);
+
 /* Takes `cost` (>= 0) tokens, or changes nothing and returns false. */
 bool bucket_take(struct bucket *b, int64_t now_ms, int64_t cost) __attribute__((warn_unused_result));
 

@@ -55,6 +55,13 @@ int gate_configure(struct gate *g, const struct gate_params *params, int64_t now
 	return 0;
 }
 
+void gate_go_on(struct gate *g, const struct gate_standing *standing, int64_t now_ms)
+{
+	g->in_flight = standing->in_flight;
+	g->paused_until_ms = standing->paused_until_ms;
+	bucket_set_level(g->requests, now_ms, standing->level);
+}
+
 static bool is_full(const struct gate *g)
 {
 	return g->concurrency && g->in_flight >= g->concurrency;

@@ -34,6 +34,16 @@ void gate_free(struct gate **g);
 int gate_configure(struct gate *g, const struct gate_params *params, int64_t now_ms)
 	__attribute__((warn_unused_result));
 
+/* What a gate has come to, for another that goes on from there. */
+struct gate_standing {
+	int in_flight;
+	int64_t paused_until_ms; /* 0 = never paused */
+	int64_t level;		 /* as gate_level() */
+};
+
+/* Of a new gate; parked by gate_park(). It never admits more than the former one would have. */
+void gate_go_on(struct gate *g, const struct gate_standing *standing, int64_t now_ms);
+
 /* Takes one request and one slot, or nothing and returns false. */
 bool gate_enter(struct gate *g, int64_t now_ms) __attribute__((warn_unused_result));
 

@@ -63,6 +63,11 @@ int intensity_count(struct intensity *i, int64_t now_ms)
 	return i->count;
 }
 
+int64_t intensity_stamp(const struct intensity *i, int index)
+{
+	return index < i->count ? i->stamps[(i->first + index) % i->room] : 0;
+}
+
 void intensity_reset(struct intensity *i)
 {
 	i->first = 0;

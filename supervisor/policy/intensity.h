@@ -23,6 +23,9 @@ int intensity_count(struct intensity *i, int64_t now_ms);
  * one accident, not as many crash loops. */
 int intensity_of_pool(int intensity, int size);
 
+/* Those stamps, oldest first, for one who goes on with them by intensity_add(); 0 behind the last. */
+int64_t intensity_stamp(const struct intensity *i, int index);
+
 /* Forgets all: after an operator's word, or a canary that proved itself. */
 void intensity_reset(struct intensity *i);
 

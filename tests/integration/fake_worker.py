@@ -100,6 +100,17 @@ class Life:
         self.send(turn_of(self.last_message, 1, "", good, False) | changes)
         self.step_line(good.decode() if body is None else body)
 
+    def step_turn_in_parts(self, name):
+        """A job's one turn, of which the latter half is said when the file is there; then its end."""
+        good = body_of(1)
+        whole = json.dumps(turn_of(self.last_message, 1, "", good, True)).encode() + b"\n" + good + b"\n"
+        middle = len(whole) - len(good) // 2
+        write(STDOUT, whole[:middle])
+        self.note("half_said")
+        self.step_wait_file(name)
+        write(STDOUT, whole[middle:])
+        self.step_result({})
+
     def step_result(self, changes):
         """The end of the last job got, with these changes."""
         self.send({"type": "result", "id": self.last_message["id"], "attempt": self.last_message["attempt"],

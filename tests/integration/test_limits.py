@@ -115,6 +115,20 @@ def test_a_worker_killed_for_its_memory_is_known_by_its_group_and_its_group_goes
     cgroups.wait_gone("worker-probe-1")
 
 
+def test_groups_live_on_when_the_daemon_is_upgraded(make_daemon, make_fake, cgroups):
+    daemon = make_daemon(make_fake(WORKING).ini(memory_limit="256M"),
+                         environment={"PROCTOR_CGROUP_ROOT": cgroups.folder}).wait_ready()
+    pid, = daemon.worker_pids()
+    cgroups.wait_group("worker-probe-1", pid)
+    daemon.call("upgrade")
+    assert cgroups.groups() == ["daemon", "worker-probe-1"]
+    cgroups.write("worker-probe-1/memory.events", "oom_kill 1\n")
+    os.kill(pid, signal.SIGKILL)
+    assert daemon.wait_event("worker.exit")["data"]["exit"] == "signal=9 oom=yes"
+    place.wait_until(lambda: daemon.worker_pids() not in ([], [pid]), 10, "its heir")
+    cgroups.wait_group("worker-probe-1.2", daemon.worker_pids()[0])
+
+
 def test_a_group_that_others_live_in_is_left_alone(make_daemon, make_fake, cgroups):
     cgroups.write("cgroup.procs", f"{os.getpid()}\n")
     daemon = make_daemon(make_fake(WORKING).ini(memory_limit="256M"),

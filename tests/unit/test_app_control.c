@@ -209,7 +209,7 @@ static int set_up(void **state)
 	if (!mkdtemp(folder))
 		return -1;
 	(void)snprintf(path, sizeof(path), "%s/s", folder);
-	if (loop_new(&loop) < 0 || control_new(loop, &options, &control, &error) < 0)
+	if (loop_new(&loop) < 0 || control_new(loop, &options, NULL, &control, &error) < 0)
 		return -1;
 	loop_timer_new(loop, on_deadline, NULL, &deadline);
 	loop_timer_new(loop, on_tick, NULL, &tick);

@@ -195,9 +195,60 @@ static void test_room_is_what_could_enter_within_the_horizon(void **state)
 	}
 }
 
+/* Whatever has come before, the gate that goes on lets in no more within the time than the first one would.
+ */
+static void test_a_gate_that_goes_on_admits_what_the_first_would_have(void **state)
+{
+	static const struct {
+		const char *what;
+		struct gate_params params;
+		int enter, leave;
+		int64_t paused_until;
+		int want; /* of those let in from 10,000 to 14,000 */
+	} rows[] = {
+		{ "no limit", { 0 }, 5, 2, 0, 100 },
+		{ "slots that are taken", { .concurrency = 4 }, 3, 0, 0, 1 },
+		{ "slots that are free again", { .concurrency = 4 }, 4, 3, 0, 3 },
+		{ "a bucket that is empty", { 60, 3, 0 }, 3, 0, 0, 4 },
+		{ "a bucket with something in it", { 60, 3, 0 }, 1, 0, 0, 6 },
+		{ "a pause", { 60, 3, 0 }, 3, 0, 13500, 3 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		AUTO(gate_free) struct gate *first = NULL, *second = NULL;
+		struct gate_standing standing;
+		int64_t now_ms = 10000;
+		int in[2] = { 0, 0 };
+
+		assert_int_equal(gate_new(&rows[i].params, 0, &first), 0);
+		for (int k = 0; k < rows[i].enter; k++)
+			expect(gate_enter(first, now_ms), "%s: enter", rows[i].what);
+		for (int k = 0; k < rows[i].leave; k++)
+			gate_leave(first);
+		gate_pause_until(first, rows[i].paused_until);
+		standing = (struct gate_standing){
+			.in_flight = gate_in_flight(first),
+			.paused_until_ms = gate_paused_until(first),
+			.level = gate_level(first, now_ms),
+		};
+		assert_int_equal(gate_new(&rows[i].params, 0, &second), 0);
+		gate_go_on(second, &standing, now_ms);
+		for (; now_ms <= 14000; now_ms += 10) {
+			while (in[0] < 100 && gate_enter(first, now_ms))
+				in[0]++;
+			while (in[1] < 100 && gate_enter(second, now_ms))
+				in[1]++;
+			expect(in[1] <= in[0], "%s: %d of %d", rows[i].what, in[1], in[0]);
+		}
+		expect(in[1] == rows[i].want, "%s: %d", rows[i].what, in[1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_gate_that_goes_on_admits_what_the_first_would_have),
 		cmocka_unit_test(test_a_call_takes_a_request_and_a_slot_or_nothing),
 		cmocka_unit_test(test_a_pause_is_never_shortened),
 		cmocka_unit_test(test_parked_stays_until_resumed),

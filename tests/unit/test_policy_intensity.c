@@ -87,6 +87,23 @@ static void test_reset_forgets(void **state)
 	assert_false(intensity_add(i, 3));
 }
 
+static void test_a_window_can_be_gone_on_with(void **state)
+{
+	AUTO(intensity_free) struct intensity *first = NULL, *second = NULL;
+
+	(void)state;
+	assert_int_equal(intensity_new(3, 1000, &first), 0);
+	assert_int_equal(intensity_new(3, 1000, &second), 0);
+	for (int64_t at_ms = 100; at_ms <= 1300; at_ms += 300)
+		(void)intensity_add(first, at_ms);
+	for (int k = 0; intensity_stamp(first, k); k++)
+		(void)intensity_add(second, intensity_stamp(first, k));
+	assert_int_equal(intensity_stamp(second, 0), 400);
+	for (int64_t at_ms = 1300; at_ms <= 2500; at_ms += 100)
+		expect(intensity_count(second, at_ms) == intensity_count(first, at_ms), "at %d", (int)at_ms);
+	assert_int_equal(intensity_stamp(second, 0), 0);
+}
+
 static void test_half_a_pool_is_one_accident(void **state)
 {
 	static const struct {
@@ -118,6 +135,7 @@ int main(void)
 		cmocka_unit_test(test_a_clock_that_steps_back_stands_still),
 		cmocka_unit_test(test_a_restart_during_a_step_back_is_not_forgotten_early),
 		cmocka_unit_test(test_reset_forgets),
+		cmocka_unit_test(test_a_window_can_be_gone_on_with),
 		cmocka_unit_test(test_half_a_pool_is_one_accident),
 		cmocka_unit_test(test_senseless_limits_are_refused),
 	};

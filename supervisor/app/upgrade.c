@@ -1,0 +1,531 @@
+#include "app/upgrade.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/command.h"
+#include "app/control.h"
+#include "app/daemon_private.h"
+#include "app/takeover.h"
+#include "app/tree.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/dispatch.h"
+#include "core/embedded.h"
+#include "core/pool.h"
+#include "core/service.h"
+#include "core/store.h"
+#include "core/suptree.h"
+#include "io/child.h"
+#include "io/errtail.h"
+#include "io/handover.h"
+#include "io/jsontext.h"
+#include "io/lineconn.h"
+#include "io/loop.h"
+#include "io/sdnotify.h"
+#include "io/spool.h"
+
+enum {
+	CHECK_MS = 10000, /* for the verdict of the new program */
+	SETTLE_MS = 3000, /* for what is under way to come to an end */
+	TICK_MS = 3,
+	TICKS_MIN = 3, /* so that the loop has heard of every signal that came before they were held back */
+	VERDICT_BYTES = 64 * 1024,
+	WORDS_BYTES = 2000, /* of a program that gives no verdict */
+};
+
+struct upgrade {
+	struct daemon *daemon;
+	struct call *call;
+	char *path;
+	struct stat seen; /* the file, when it was checked */
+	struct child *check;
+	struct lineconn *conn;
+	struct errtail *tail;
+	char *verdict; /* the last line that it gave */
+	bool late;
+	bool settling;
+	sigset_t signals; /* that were held back before */
+	struct loop_timer *timer;
+	int ticks;
+	int64_t settle_ms; /* when it began */
+};
+
+/* ---- giving up ---- */
+
+static void free_upgrade(struct upgrade *upgrade)
+{
+	child_abandon(&upgrade->check);
+	lineconn_free(&upgrade->conn);
+	errtail_free(&upgrade->tail);
+	loop_timer_free(&upgrade->timer);
+	free(upgrade->verdict);
+	free(upgrade->path);
+	free(upgrade);
+}
+
+static void hold_back(struct daemon *daemon, bool hold)
+{
+	struct pool *pool;
+
+	dispatch_hold_claims(daemon->dispatch, hold);
+	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
+		pool_hold_back(pool, hold);
+	commands_hold_back(daemon->commands, hold);
+}
+
+/* Nothing has changed, and nothing will. `why` is one line. */
+static void refuse(struct upgrade *upgrade, const char *why)
+{
+	struct daemon *daemon = upgrade->daemon;
+	AUTO(mem_free_str) char *clean = jsontext_clean(mem_strdup(why));
+	AUTO(mem_free_str) char *path = jsontext_clean(mem_strdup(upgrade->path));
+	AUTO(mem_free_str) char *data = jsontext_pack("{s:s, s:s}", "reason", clean, "program", path);
+
+	log_warning("daemon.upgrade_refused", "program=%s reason=\"%s\" effect=\"nothing has changed\"",
+		    upgrade->path, clean);
+	daemon->upgrade = NULL;
+	if (upgrade->settling) {
+		(void)sigprocmask(SIG_SETMASK, &upgrade->signals, NULL);
+		hold_back(daemon, false);
+	}
+	daemon_event(daemon, "warning", "daemon.upgrade_refused", "daemon", data);
+	sdnotify_send("READY=1");
+	call_error(upgrade->call, CALL_CONFLICT, "not upgraded, the daemon goes on as it was: %s", clean);
+	free_upgrade(upgrade);
+}
+
+void upgrade_cancel(struct daemon *daemon, const char *why)
+{
+	if (daemon->upgrade)
+		refuse(daemon->upgrade, why);
+}
+
+/* ---- execve ---- */
+
+static int seal_state(struct daemon *daemon, struct handover **ret, int *ret_fd)
+{
+	AUTO(handover_free) struct handover *h = NULL;
+	int r;
+
+	handover_new(&h);
+	takeover_pass(daemon, h);
+	r = handover_seal(h, ret_fd);
+	if (r < 0)
+		return r;
+	*ret = h;
+	h = NULL;
+	return 0;
+}
+
+/* Our environment and two more (the last may be NULL). Entries are borrowed. */
+static char **environment(char *state, char *notify)
+{
+	size_t count = 0;
+	char **env;
+
+	while (environ[count])
+		count++;
+	env = mem_array(count + 3, sizeof(*env));
+	for (size_t i = 0; i < count; i++)
+		env[i] = environ[i];
+	env[count] = state;
+	env[count + 1] = notify;
+	return env;
+}
+
+/* Comes back with -errno when the system refuses. */
+static int replace_program(const struct upgrade *upgrade, const struct handover *h, int fd)
+{
+	/* What was taken out of it at the start. */
+	AUTO(mem_free_str)
+	char *notify = sdnotify_path() ? mem_printf("NOTIFY_SOCKET=%s", sdnotify_path()) : NULL;
+	AUTO(mem_free_str) char *state = mem_printf(UPGRADE_VARIABLE "=%d", fd);
+	char **env = environment(state, notify);
+	int r = handover_keep_open(h, true);
+
+	if (r == 0 && fcntl(fd, F_SETFD, 0) < 0)
+		r = -errno;
+	if (r == 0) {
+		log_flush();
+		(void)execve(upgrade->path, upgrade->daemon->argv, env);
+		r = -errno;
+	}
+	(void)!handover_keep_open(h, false);
+	free(env);
+	return r;
+}
+
+static bool is_same_file(const struct upgrade *upgrade)
+{
+	struct stat now;
+
+	return stat(upgrade->path, &now) == 0 && now.st_dev == upgrade->seen.st_dev &&
+	       now.st_ino == upgrade->seen.st_ino && now.st_size == upgrade->seen.st_size &&
+	       now.st_mtim.tv_sec == upgrade->seen.st_mtim.tv_sec &&
+	       now.st_mtim.tv_nsec == upgrade->seen.st_mtim.tv_nsec;
+}
+
+static void go(struct upgrade *upgrade)
+{
+	AUTO(handover_free) struct handover *h = NULL;
+	AUTO(mem_free_str) char *why = NULL;
+	AUTO(fd_close) int fd = -1;
+	int r;
+
+	if (!is_same_file(upgrade)) {
+		refuse(upgrade, "the file was replaced while it was being checked; try again");
+		return;
+	}
+	r = seal_state(upgrade->daemon, &h, &fd);
+	if (r == 0)
+		r = replace_program(upgrade, h, fd);
+	why = mem_printf("%s cannot be run: %s", upgrade->path, strerror(-r));
+	refuse(upgrade, why);
+}
+
+/* ---- settling ---- */
+
+/* What cannot be handed over yet; NULL = nothing. */
+static char *hindrance(const struct daemon *daemon)
+{
+	struct spool_stat spool;
+
+	store_spool_stat(daemon->store, &spool);
+	if (spool.unwritten > 0)
+		return mem_printf("%llu answers are in memory only: %s", (unsigned long long)spool.unwritten,
+				  store_trouble(daemon->store));
+	if (daemon->embedded && service_state(embedded_service(daemon->embedded)) == SERVICE_PREPARING)
+		return mem_strdup("the embedded Postgres is being prepared for its start");
+	return NULL;
+}
+
+/* What is better waited for, but not for long. */
+static bool is_unsettled(const struct daemon *daemon)
+{
+	struct pool *pool;
+
+	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
+		if (pool_is_forking(pool))
+			return true;
+	return store_is_busy(daemon->store) || commands_are_busy(daemon->commands);
+}
+
+static void on_tick(void *arg)
+{
+	struct upgrade *upgrade = arg;
+	struct daemon *daemon = upgrade->daemon;
+	bool late = loop_now_ms(daemon->loop) - upgrade->settle_ms >= SETTLE_MS;
+	AUTO(mem_free_str) char *why = hindrance(daemon);
+
+	upgrade->ticks++;
+	if (why && late)
+		refuse(upgrade, why);
+	else if (why || upgrade->ticks < TICKS_MIN || (is_unsettled(daemon) && !late))
+		loop_timer_start(upgrade->timer, TICK_MS);
+	else
+		go(upgrade);
+}
+
+/* Signals wait as well: those that come now are the new program's. */
+static void settle(struct upgrade *upgrade)
+{
+	struct daemon *daemon = upgrade->daemon;
+	sigset_t all;
+
+	upgrade->settling = true;
+	upgrade->settle_ms = loop_now_ms(daemon->loop);
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, &upgrade->signals);
+	hold_back(daemon, true);
+	loop_timer_free(&upgrade->timer);
+	loop_timer_new(daemon->loop, on_tick, upgrade, &upgrade->timer);
+	loop_timer_start(upgrade->timer, TICK_MS);
+}
+
+/* ---- checking ---- */
+
+/* The last line of what a program said that gave no verdict; fresh. */
+static char *last_words(const struct upgrade *upgrade)
+{
+	AUTO(mem_free_str) char *text = errtail_text(upgrade->tail, WORDS_BYTES);
+	size_t len = strlen(text);
+	char *line;
+
+	while (len > 0 && text[len - 1] == '\n')
+		text[--len] = '\0';
+	line = strrchr(text, '\n');
+	return mem_strdup(line ? line + 1 : text);
+}
+
+/* Why not; NULL when it would take over. Fresh. */
+static char *judge(const struct upgrade *upgrade, const struct child_exit *exit)
+{
+	AUTO(jsontext_free) struct jsontext *verdict = NULL;
+	AUTO(mem_free_str) char *words = NULL;
+	const char *reason;
+
+	if (exit->exec_error)
+		return mem_printf("%s cannot be run: %s", upgrade->path, strerror(exit->exec_error));
+	if (upgrade->late)
+		return mem_printf("%s gave no verdict within %d s", upgrade->path, CHECK_MS / 1000);
+	if (upgrade->verdict)
+		(void)!jsontext_parse(upgrade->verdict, strlen(upgrade->verdict), &verdict);
+	if (verdict && exit->code == 0 && jsontext_is_true(verdict, "takesOver"))
+		return NULL;
+	reason = verdict ? jsontext_text(verdict, "reason") : NULL;
+	if (reason)
+		return mem_strdup(reason);
+	words = last_words(upgrade);
+	return mem_printf("%s does not say that it takes over (%s)%s%s", upgrade->path, child_exit_text(exit),
+			  *words ? ": " : "", words);
+}
+
+static void on_check_exit(void *arg, const struct child_exit *exit)
+{
+	struct upgrade *upgrade = arg;
+	AUTO(mem_free_str) char *why = NULL;
+
+	upgrade->check = NULL;
+	lineconn_drain(upgrade->conn, VERDICT_BYTES);
+	errtail_drain(upgrade->tail, VERDICT_BYTES);
+	why = judge(upgrade, exit);
+	lineconn_free(&upgrade->conn);
+	errtail_free(&upgrade->tail);
+	if (why)
+		refuse(upgrade, why);
+	else
+		settle(upgrade);
+}
+
+static void on_verdict(void *arg, char *line, size_t len)
+{
+	struct upgrade *upgrade = arg;
+
+	mem_set_str(&upgrade->verdict, mem_strndup(line, len));
+}
+
+static void on_verdict_end(void *arg, enum lineconn_end end, int error)
+{
+	(void)arg;
+	(void)end;
+	(void)error; /* its exit follows, or the time limit */
+}
+
+static void on_late(void *arg)
+{
+	struct upgrade *upgrade = arg;
+
+	upgrade->late = true;
+	child_signal_group(upgrade->check, SIGKILL);
+}
+
+/* Our own command line, and that it is a check. Entries are borrowed. */
+static const char **check_words(const struct upgrade *upgrade)
+{
+	char *const *argv = upgrade->daemon->argv;
+	const char **words;
+	size_t count = 0;
+
+	while (argv[count])
+		count++;
+	words = mem_array(count + 2, sizeof(*words));
+	words[0] = upgrade->path;
+	for (size_t i = 1; i < count; i++)
+		words[i] = argv[i];
+	words[count] = "--check-upgrade";
+	return words;
+}
+
+static int spawn_check(struct upgrade *upgrade, int state_fd)
+{
+	struct daemon *daemon = upgrade->daemon;
+	const char **words = check_words(upgrade);
+	const struct child_spec spec = {
+		.argv = words,
+		.env = (const char *const *)environ,
+		.death_signal = SIGKILL,
+		.want_stdout = true,
+		.fd3 = CHILD_FD3_GIVEN,
+		.given_fd = state_fd,
+	};
+	struct lineconn_options options = {
+		.write_fd = -1,
+		.max_line = VERDICT_BYTES,
+		.on_line = on_verdict,
+		.on_end = on_verdict_end,
+		.arg = upgrade,
+	};
+	struct child_fds fds;
+	int r = child_spawn(daemon->loop, &spec, on_check_exit, upgrade, &upgrade->check, &fds);
+
+	free((void *)(uintptr_t)words);
+	if (r < 0)
+		return r;
+	options.read_fd = fds.from_stdout;
+	if (lineconn_new(daemon->loop, &options, &upgrade->conn) < 0 ||
+	    errtail_new(daemon->loop, fds.from_stderr, "check=upgrade", &upgrade->tail) < 0)
+		abort(); /* descriptors that were just made cannot refuse O_NONBLOCK */
+	loop_timer_start(upgrade->timer, CHECK_MS);
+	return 0;
+}
+
+static void check(struct upgrade *upgrade)
+{
+	AUTO(handover_free) struct handover *h = NULL;
+	AUTO(mem_free_str) char *why = NULL;
+	AUTO(fd_close) int fd = -1;
+	int r = seal_state(upgrade->daemon, &h, &fd);
+
+	if (r < 0) {
+		why = mem_printf("the state cannot be written down: %s", strerror(-r));
+		refuse(upgrade, why);
+		return;
+	}
+	r = spawn_check(upgrade, fd);
+	if (r < 0) {
+		why = mem_printf("%s cannot be run: %s", upgrade->path, strerror(-r));
+		refuse(upgrade, why);
+	}
+}
+
+/* ---- beginning ---- */
+
+/* The file that we were started from, or what a package put in its place; fresh, NULL when it cannot be told.
+ */
+static char *own_program(void)
+{
+	static const char gone[] = " (deleted)";
+	char path[PATH_MAX + sizeof(gone)];
+	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	size_t tail = sizeof(gone) - 1;
+
+	if (len <= 0)
+		return NULL;
+	path[len] = '\0';
+	if ((size_t)len > tail && strcmp(path + len - tail, gone) == 0 && access(path, F_OK) < 0)
+		path[(size_t)len - tail] = '\0';
+	return mem_strdup(path);
+}
+
+static bool is_any_removed(const struct suptree_node *node)
+{
+	const struct suptree_node *child;
+
+	if (suptree_is_removed(node))
+		return true;
+	for (size_t i = 0; (child = suptree_child(node, i)); i++)
+		if (is_any_removed(child))
+			return true;
+	return false;
+}
+
+/* Why there is nothing that could be handed over now; NULL = there is. */
+static const char *not_now(const struct daemon *daemon)
+{
+	struct suptree_node *root = suptree_root(tree_nodes(daemon->tree));
+
+	if (daemon->phase == DAEMON_STOPPING)
+		return "the daemon is stopping";
+	if (suptree_state(root) == SUPTREE_DOWN)
+		return "the daemon is starting: its health check is not done";
+	if (is_any_removed(root))
+		return "what the last reload has removed is still stopping";
+	return NULL;
+}
+
+static char *look_at_file(struct upgrade *upgrade)
+{
+	if (upgrade->path[0] != '/')
+		return mem_printf("%s: give the whole path, from / on", upgrade->path);
+	if (stat(upgrade->path, &upgrade->seen) < 0)
+		return mem_printf("%s: %s", upgrade->path, strerror(errno));
+	if (!S_ISREG(upgrade->seen.st_mode))
+		return mem_printf("%s is no file that could be run", upgrade->path);
+	if (access(upgrade->path, X_OK) < 0)
+		return mem_printf("%s may not be run by uid %u: %s", upgrade->path, (unsigned)geteuid(),
+				  strerror(errno));
+	return NULL;
+}
+
+void upgrade_begin(struct daemon *daemon, const char *path, struct call *call)
+{
+	struct upgrade *upgrade;
+	const char *not = not_now(daemon);
+	AUTO(mem_free_str) char *why = NULL;
+
+	if (daemon->upgrade) {
+		call_error(call, CALL_CONFLICT, "an upgrade is under way already");
+		return;
+	}
+	upgrade = mem_alloc(sizeof(*upgrade));
+	upgrade->daemon = daemon;
+	upgrade->call = call;
+	upgrade->path = path ? mem_strdup(path) : own_program();
+	if (!upgrade->path)
+		upgrade->path = mem_strdup("");
+	loop_timer_new(daemon->loop, on_late, upgrade, &upgrade->timer);
+	daemon->upgrade = upgrade;
+	log_info("daemon.upgrading", "from=%s program=%s", PROCTOR_VERSION, upgrade->path);
+	sdnotify_reloading();
+	why = not ? mem_strdup(not ) : look_at_file(upgrade);
+	if (why)
+		refuse(upgrade, why);
+	else
+		check(upgrade);
+}
+
+/* ---- in the new program ---- */
+
+/* What the daemon went through by now, and what this time is to be told of. */
+void upgrade_pass(struct daemon *daemon, struct handover *h)
+{
+	struct upgraded *upgraded = &daemon->upgraded;
+	int64_t settle_ms = daemon->upgrade ? daemon->upgrade->settle_ms : 0;
+	char *from = mem_strdup(PROCTOR_VERSION);
+	int count = upgraded->count + 1;
+
+	handover_text(h, "version", &from);
+	handover_int(h, "count", 1, INT_MAX, &count);
+	handover_time(h, "settleMs", &settle_ms);
+	if (handover_is_read(h)) {
+		mem_set_str(&upgraded->from, mem_strdup(from));
+		upgraded->count = count;
+		upgraded->settle_ms = settle_ms;
+		upgraded->wall_ms = clock_wall_ms();
+	}
+	mem_free(&from);
+}
+
+void upgrade_await(struct daemon *daemon, struct call *call)
+{
+	daemon->upgraded.call = call;
+}
+
+void upgrade_finish(struct daemon *daemon)
+{
+	struct upgraded *upgraded = &daemon->upgraded;
+	int64_t pause_ms = clock_now_ms() - upgraded->settle_ms;
+	int workers = tree_serving(daemon->tree), held = dispatch_held(daemon->dispatch);
+	AUTO(mem_free_str)
+	char *data = jsontext_pack("{s:s, s:s, s:I, s:i, s:i}", "from", upgraded->from, "to", PROCTOR_VERSION,
+				   "pauseMs", (long long)pause_ms, "workers", workers, "probes", held);
+
+	log_info("daemon.upgraded", "from=%s to=%s pid=%d pause_ms=%lld workers=%d held=%d", upgraded->from,
+		 PROCTOR_VERSION, (int)getpid(), (long long)pause_ms, workers, held);
+	daemon_event(daemon, "info", "daemon.upgraded", "daemon", data);
+	sdnotify_send(daemon->phase == DAEMON_RUNNING ? "READY=1\nSTATUS=Running"
+						      : "READY=1\nSTATUS=Starting");
+	if (upgraded->call)
+		call_ok_raw(upgraded->call, data, strlen(data));
+	upgraded->call = NULL;
+}

@@ -1,0 +1,252 @@
+/* The work that this node holds, while the daemon's program is replaced: probes with all that was paid for
+ * them, and where they wait. What is under way at a gate is counted from the probes. */
+
+#include <limits.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "core/claim.h"
+#include "core/dispatch_private.h"
+#include "core/lane.h"
+#include "core/probe.h"
+#include "io/handover.h"
+
+/* ---- probes ---- */
+
+static void pass_turn(struct probe *probe, struct handover *h, const struct probe_turn *turn)
+{
+	char *body = turn ? turn->body : NULL;
+	size_t len = turn ? turn->len : 0;
+
+	handover_begin(h, NULL);
+	handover_bytes(h, "body", &body, &len);
+	handover_end(h);
+	if (turn)
+		return;
+	if (body)
+		probe_add_turn(probe, body, len, "");
+	mem_free(&body);
+}
+
+static void pass_turns(struct probe *probe, struct handover *h)
+{
+	size_t count = handover_begin_list(h, "turns", probe->turn_count);
+
+	for (size_t i = 0; i < count; i++)
+		pass_turn(probe, h, handover_is_read(h) ? NULL : &probe->turns[i]);
+	handover_end(h);
+}
+
+static void pass_probe(struct probe *probe, struct handover *h)
+{
+	handover_number(h, "id", &probe->id);
+	handover_enum(h, "state", PROBE_BETWEEN, &probe->state);
+	handover_int(h, "attempt", 0, INT_MAX, &probe->attempt);
+	handover_int(h, "lease", 0, INT_MAX, &probe->lease);
+	handover_text(h, "run", &probe->run_id);
+	handover_text(h, "model", &probe->model_id);
+	handover_bytes(h, "input", &probe->input, &probe->input_len);
+	handover_bytes(h, "earlier", &probe->earlier, &probe->earlier_len);
+	pass_turns(probe, h);
+	/* Counted and chained by probe_add_turn() already, but for the earlier ones. */
+	handover_int(h, "turnsDone", 0, INT_MAX, &probe->turns_done);
+	handover_chars(h, "digest", probe->digest, sizeof(probe->digest));
+	handover_bool(h, "lastSeen", &probe->last_seen);
+	handover_time(h, "inputTokens", &probe->input_tokens);
+	handover_time(h, "outputTokens", &probe->output_tokens);
+	handover_time(h, "reasoningTokens", &probe->reasoning_tokens);
+	handover_time(h, "durationMs", &probe->duration_ms);
+	handover_int(h, "fails", 0, INT_MAX, &probe->fails);
+	handover_int(h, "deaths", 0, INT_MAX, &probe->deaths);
+	handover_int(h, "soloDeaths", 0, INT_MAX, &probe->solo_deaths);
+	handover_time(h, "limitedSinceMs", &probe->limited_since_ms);
+	handover_time(h, "callMs", &probe->call_ms);
+	handover_time(h, "queuedMs", &probe->queued_ms);
+	handover_bool(h, "cancelling", &probe->cancelling);
+	handover_bool(h, "lost", &probe->lost);
+}
+
+static void write_probe(struct probe *probe, struct handover *h)
+{
+	char *lane = probe->lane->name;
+
+	handover_begin(h, NULL);
+	handover_text(h, "lane", &lane);
+	pass_probe(probe, h);
+	handover_end(h);
+}
+
+static void read_probe(struct dispatch *dispatch, struct handover *h)
+{
+	AUTO(mem_free_str) char *lane = NULL;
+	struct probe *probe = mem_alloc(sizeof(*probe));
+
+	list_init(&probe->link);
+	list_init(&probe->in_worker);
+	handover_begin(h, NULL);
+	handover_text(h, "lane", &lane);
+	pass_probe(probe, h);
+	probe->lane = lane ? dispatch_lane(dispatch, lane) : NULL;
+	if (!probe->lane || !probe->run_id || !probe->model_id || map_get_id(dispatch->probes, probe->id)) {
+		handover_fault(h, "job %lld of lane \"%s\" has no place here", (long long)probe->id,
+			       lane ? lane : "");
+		probe_free(&probe);
+	} else {
+		(void)map_set_id(dispatch->probes, probe->id, probe);
+		store_know(dispatch->store, probe->id, probe->lease);
+	}
+	handover_end(h);
+}
+
+static void pass_stats(struct dispatch *dispatch, struct handover *h)
+{
+	struct dispatch_stats *stats = &dispatch->stats;
+
+	handover_begin(h, "stats");
+	handover_time(h, "claimed", &stats->claimed);
+	handover_time(h, "completed", &stats->completed);
+	handover_time(h, "failed", &stats->failed);
+	handover_time(h, "cancelled", &stats->cancelled);
+	handover_time(h, "retried", &stats->retried);
+	handover_time(h, "turns", &stats->turns);
+	handover_end(h);
+}
+
+void dispatch_pass_probes(struct dispatch *dispatch, struct handover *h)
+{
+	size_t count, cursor = 0;
+
+	pass_stats(dispatch, h);
+	count = handover_begin_list(h, "probes", map_len(dispatch->probes));
+	for (size_t i = 0; i < count; i++) {
+		if (handover_is_read(h))
+			read_probe(dispatch, h);
+		else
+			write_probe(map_next(dispatch->probes, &cursor), h);
+	}
+	handover_end(h);
+}
+
+/* ---- lanes ---- */
+
+/* The ids of the probes in a list, in its order; fresh. */
+static int64_t *ids_of(const struct list *list, size_t *ret_count)
+{
+	int64_t *ids = NULL;
+	size_t count = 0;
+
+	list_foreach (at, list) {
+		ids = mem_resize(ids, count + 1, sizeof(*ids));
+		ids[count++] = list_entry(at, struct probe, link)->id;
+	}
+	*ret_count = count;
+	return ids;
+}
+
+/* Those that wait in one of the lane's lists, in order. */
+static void pass_waiting(struct dispatch *dispatch, struct lane *lane, struct handover *h, const char *name,
+			 enum probe_state state)
+{
+	size_t count;
+	int64_t *ids = ids_of(state == PROBE_QUEUED ? &lane->queue : &lane->between, &count);
+
+	handover_numbers(h, name, &ids, &count);
+	for (size_t i = 0; handover_is_read(h) && i < count; i++) {
+		struct probe *probe = map_get_id(dispatch->probes, ids[i]);
+
+		if (!probe || probe->lane != lane || probe->state != state || !list_is_empty(&probe->link) ||
+		    !probe->worker != (state == PROBE_QUEUED))
+			handover_fault(h, "%s: job %lld does not wait here", name, (long long)ids[i]);
+		else if (state == PROBE_QUEUED)
+			lane_queue(lane, probe, false);
+		else
+			lane_wait_between(lane, probe);
+	}
+	mem_free(&ids);
+}
+
+/* Calls that the lane's gate let in, and whose answer is not known. */
+static int count_calls(const struct dispatch *dispatch, const struct lane *lane)
+{
+	const struct probe *probe;
+	size_t cursor = 0;
+	int calls = 0;
+
+	while ((probe = map_next(dispatch->probes, &cursor)))
+		calls += probe->lane == lane && probe->state == PROBE_CALLING && !probe->last_seen;
+	return calls;
+}
+
+static void pass_gate(struct dispatch *dispatch, struct lane *lane, struct handover *h)
+{
+	struct gate_standing standing = {
+		.in_flight = count_calls(dispatch, lane),
+		.paused_until_ms = gate_paused_until(lane->gate),
+		.level = gate_level(lane->gate, dispatch_now_ms(dispatch)),
+	};
+	AUTO(mem_free_str) char *parked = mem_strdup(gate_parked_reason(lane->gate));
+	int64_t now_ms = dispatch_now_ms(dispatch);
+
+	handover_begin(h, "gate");
+	handover_time(h, "nowMs", &now_ms);
+	handover_time(h, "pausedUntilMs", &standing.paused_until_ms);
+	handover_number(h, "level", &standing.level);
+	handover_text(h, "parked", &parked);
+	handover_end(h);
+	if (!handover_is_read(h))
+		return;
+	gate_go_on(lane->gate, &standing, now_ms);
+	if (parked)
+		gate_park(lane->gate, parked);
+}
+
+static void pass_lane(struct dispatch *dispatch, struct lane *lane, struct handover *h)
+{
+	handover_begin(h, lane->name);
+	handover_time(h, "calls", &lane->calls);
+	handover_time(h, "turns", &lane->turns);
+	handover_time(h, "completed", &lane->completed);
+	handover_time(h, "failed", &lane->failed);
+	handover_time(h, "retried", &lane->retried);
+	handover_time(h, "limited", &lane->limited);
+	handover_time(h, "lastSuccessMs", &lane->last_success_ms);
+	handover_text(h, "lastError", &lane->last_error);
+	pass_gate(dispatch, lane, h);
+	pass_waiting(dispatch, lane, h, "queue", PROBE_QUEUED);
+	pass_waiting(dispatch, lane, h, "between", PROBE_BETWEEN);
+	handover_end(h);
+}
+
+/* Whether every probe is somewhere: in a lane's list, or calling in its worker's. */
+static void check_places(const struct dispatch *dispatch, struct handover *h)
+{
+	const struct probe *probe;
+	size_t cursor = 0;
+
+	while ((probe = map_next(dispatch->probes, &cursor)))
+		if (list_is_empty(&probe->link) || (probe->state == PROBE_CALLING && !probe->worker))
+			handover_fault(h, "job %lld is nowhere", (long long)probe->id);
+}
+
+void dispatch_pass_lanes(struct dispatch *dispatch, struct handover *h)
+{
+	handover_begin(h, "lanes");
+	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
+		if (handover_has(h, dispatch->lanes[i]->name))
+			pass_lane(dispatch, dispatch->lanes[i], h);
+	handover_end(h);
+	if (handover_is_read(h))
+		check_places(dispatch, h);
+}
+
+const struct map *dispatch_probes(const struct dispatch *dispatch)
+{
+	return dispatch->probes;
+}
+
+void dispatch_hold_claims(struct dispatch *dispatch, bool hold)
+{
+	claim_hold(dispatch->claim, hold);
+}
