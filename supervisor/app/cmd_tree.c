@@ -57,16 +57,17 @@ static json_t *sight_json(const struct daemon *daemon, const struct sight *sight
 
 /* ---- workers ---- */
 
-static json_t *worker_json(const struct daemon *daemon, const struct worker *worker)
+static json_t *worker_json(const struct daemon *daemon, const struct pool *pool, const struct worker *worker)
 {
 	bool serving = worker->state == W_READY;
+	bool on_trial = worker->given_up && worker->state == W_PARKED;
 	const struct sight sight = {
 		.name = worker->name,
 		.kind = "worker",
 		.state = worker->next_start_ms ? "waiting" : worker_state_name(worker->state),
 		.pid = worker_pid(worker),
 		.up_since_ms = worker->started_ms,
-		.next_start_ms = worker->next_start_ms,
+		.next_start_ms = on_trial ? pool_next_try_ms(pool) : worker->next_start_ms,
 		.restarts = worker->restarts,
 		.why = serving ? NULL : worker->last_death,
 	};
@@ -80,7 +81,7 @@ static json_t *workers_json(const struct daemon *daemon, const struct pool *pool
 
 	list_foreach (at, pool_workers(pool)) {
 		(void)json_array_append_new(workers,
-					    worker_json(daemon, list_entry(at, struct worker, link)));
+					    worker_json(daemon, pool, list_entry(at, struct worker, link)));
 	}
 	return workers;
 }
@@ -114,8 +115,10 @@ static void look_at_pool(const struct pool *pool, struct sight *sight)
 	sight->kind = "pool";
 	sight->pid = pool_forkserver_pid(pool);
 	sight->more = pool_degraded(pool);
-	if (sight->more)
-		sight->state = "degraded";
+	if (!sight->more)
+		return;
+	sight->state = "degraded";
+	sight->next_start_ms = pool_next_try_ms(pool);
 }
 
 static json_t *node_json(const struct daemon *daemon, struct suptree_node *node);

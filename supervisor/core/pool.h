@@ -98,6 +98,9 @@ int64_t pool_period_ms(const struct pool *pool);
 
 pid_t pool_forkserver_pid(const struct pool *pool); /* 0 while there is none */
 
+/* When what was given up on, the pool or a place of it, is tried again: monotonic; 0 = nothing is. */
+int64_t pool_next_try_ms(const struct pool *pool);
+
 /* Degraded: why, one line; NULL when not. */
 const char *pool_degraded(const struct pool *pool);
 

@@ -63,7 +63,7 @@ static void escalate(struct pool *pool, const struct worker *worker)
 		if (!worker_state_has_process(other->state))
 			worker_park(other);
 	}
-	loop_timer_start(pool->canary_timer, POOL_CANARY_MS);
+	pool_arm_canary(pool);
 	tell_up(pool);
 }
 
@@ -91,7 +91,7 @@ void pool_on_canary(void *arg)
 
 	if (!pool->degraded) {
 		if (pool_slots_try(pool))
-			loop_timer_start(pool->canary_timer, POOL_CANARY_MS);
+			pool_arm_canary(pool);
 		return;
 	}
 	list_foreach (at, &pool->workers) {
@@ -104,7 +104,7 @@ void pool_on_canary(void *arg)
 		worker_start(worker);
 		break;
 	}
-	loop_timer_start(pool->canary_timer, POOL_CANARY_MS);
+	pool_arm_canary(pool);
 }
 
 static void on_proven(void *arg, struct worker *worker)
@@ -348,8 +348,9 @@ static void on_died(void *arg, struct worker *worker, const struct worker_death 
 	}
 	if (!pool->up_told)
 		note_failed_boot(pool, worker);
-	slot_exceeds = verdict.counts && (pool_slot_exceeds(pool, worker) || worker->given_up);
-	if (verdict.counts && intensity_add(pool->window, loop_now_ms(pool->loop)))
+	slot_exceeds = verdict.counts && (worker->given_up || pool_slot_exceeds(pool, worker));
+	/* A trial that failed has its own pace, and says nothing about the others. */
+	if (verdict.counts && !worker->given_up && intensity_add(pool->window, loop_now_ms(pool->loop)))
 		escalate(pool, worker);
 	if (pool->degraded && !death->blame.planned) {
 		worker_park(worker);

@@ -25,14 +25,13 @@ struct pool {
 	struct intensity **slot_windows; /* by number - 1; an entry is NULL until a restart there counts */
 	int slots;
 	struct loop_timer *canary_timer;
-	char *degraded; /* why; NULL while all is well */
-	int rolling;	/* number of the worker being replaced in a rolling restart; 0 = none */
+	int64_t canary_ms; /* when it fires; meaningful while it is armed */
+	char *degraded;	   /* why; NULL while all is well */
+	int rolling;	   /* number of the worker being replaced in a rolling restart; 0 = none */
 	int rolling_last;
 	bool stopping;
 	bool up_told, stumbled_told, stopped_told;
 };
-
-enum { POOL_CANARY_MS = 5 * 60 * 1000 };
 
 /* pool.c. A fresh window for its group's limits and its size. */
 int pool_make_window(struct pool *pool) __attribute__((warn_unused_result));
@@ -53,6 +52,10 @@ void pool_slot_give_up(struct pool *pool, struct worker *worker);
 
 /* It has proven itself, or an operator wants it. */
 void pool_slot_forgive(struct pool *pool, struct worker *worker);
+
+/* The next try of what was given up on: in POOL_CANARY_MS. */
+enum { POOL_CANARY_MS = 5 * 60 * 1000 };
+void pool_arm_canary(struct pool *pool);
 
 /* Starts those given up on that do not run; true when there are such, running or not. */
 bool pool_slots_try(struct pool *pool);

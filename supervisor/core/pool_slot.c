@@ -45,6 +45,17 @@ bool pool_slot_exceeds(struct pool *pool, const struct worker *worker)
 	return window && intensity_add(window, loop_now_ms(pool->loop));
 }
 
+void pool_arm_canary(struct pool *pool)
+{
+	pool->canary_ms = loop_now_ms(pool->loop) + POOL_CANARY_MS;
+	loop_timer_start(pool->canary_timer, POOL_CANARY_MS);
+}
+
+int64_t pool_next_try_ms(const struct pool *pool)
+{
+	return loop_timer_armed(pool->canary_timer) ? pool->canary_ms : 0;
+}
+
 void pool_slot_give_up(struct pool *pool, struct worker *worker)
 {
 	struct intensity *window = window_of(pool, worker->number);
@@ -57,7 +68,7 @@ void pool_slot_give_up(struct pool *pool, struct worker *worker)
 	pool->events.event(pool->events.arg, "error", "worker.given_up", worker->name, NULL);
 	worker_park(worker);
 	if (!loop_timer_armed(pool->canary_timer))
-		loop_timer_start(pool->canary_timer, POOL_CANARY_MS);
+		pool_arm_canary(pool);
 }
 
 void pool_slot_forgive(struct pool *pool, struct worker *worker)

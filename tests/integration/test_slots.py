@@ -36,6 +36,10 @@ def test_one_place_that_only_crashes_is_given_up_on_and_the_others_go_on(make_da
     assert (status["state"], status["pools"][0]["degraded"]) == ("degraded", None)
     assert status["notes"] == [f"{sick} is given up on, and tried again every few minutes: exit=3"]
     assert daemon.wait_event("worker.given_up")["subject"] == sick
+    probe = next(child for child in daemon.call("tree")["children"] if child["name"] == "probe")
+    place_of_it = next(child for child in probe["children"] if child["name"] == sick)
+    assert 200_000 < place_of_it["nextStartMs"] <= 300_000
+    assert (place_of_it["state"], place_of_it["why"], probe["nextStartMs"]) == ("parked", "exit=3", None)
     daemon.wait_run(start_run(daemon, [f"question {number}" for number in range(20)]))
     assert serving(daemon) == SIZE - 1 and len(fake.journal("born")) == SIZE + 3
     # Mended, and wanted by an operator.
