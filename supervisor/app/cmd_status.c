@@ -39,15 +39,23 @@ static json_t *probes_json(const struct daemon *daemon)
 			 "retried", (json_int_t)stats.retried, "turns", (json_int_t)stats.turns);
 }
 
+/* Takes the line; NULL is none. */
+static void note(json_t *notes, char *line)
+{
+	if (line)
+		json_array_append_new(notes, json_string(line));
+	mem_free(&line);
+}
+
 /* What an operator should know, in sentences. */
 static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 {
 	json_t *notes = json_array();
 	struct pool *pool;
 
-	if (!store_is_ready(daemon->store))
-		json_array_append_new(notes, json_sprintf("the database is not ready: %s",
-							  store_why_not_ready(daemon->store)));
+	note(notes, store_why_late(daemon->store));
+	note(notes, store_why_no_claims(daemon->store));
+	note(notes, store_why_no_beat(daemon->store));
 	if (store_trouble(daemon->store))
 		json_array_append_new(
 			notes, json_sprintf("nothing new is started: %s", store_trouble(daemon->store)));
