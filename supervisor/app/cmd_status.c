@@ -65,15 +65,23 @@ static void note_given_up(const struct pool *pool, json_t *notes)
 	}
 }
 
+/* Takes the line; NULL is none. */
+static void note(json_t *notes, char *line)
+{
+	if (line)
+		json_array_append_new(notes, json_string(line));
+	mem_free(&line);
+}
+
 /* What an operator should know, in sentences. */
 static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 {
 	json_t *notes = json_array();
 	struct pool *pool;
 
-	if (!store_is_ready(daemon->store))
-		json_array_append_new(notes, json_sprintf("the database is not ready: %s",
-							  store_why_not_ready(daemon->store)));
+	note(notes, store_why_late(daemon->store));
+	note(notes, store_why_no_claims(daemon->store));
+	note(notes, store_why_no_beat(daemon->store));
 	if (store_trouble(daemon->store))
 		json_array_append_new(
 			notes, json_sprintf("nothing new is started: %s", store_trouble(daemon->store)));

@@ -1,6 +1,6 @@
 /* The store's connections and readiness. store_boot.c brings the database up to date, store_claim.c takes
  * work out, store_journal.c, store_rows.c and store_batch.c bring results in, store_upkeep.c does what
- * recurs, store_events.c keeps the record. */
+ * recurs, store_beat.c beats, store_events.c keeps the record. */
 
 #include "core/store.h"
 
@@ -92,6 +92,7 @@ void store_set_why(struct store *store, const char *why)
 	else
 		log_info("store.waiting", "why=\"%s\"", why);
 	store->ready = store->was_ready = false;
+	store->good_beats = 0;
 	store_upkeep_stop(store);
 	if (store->options.on_state)
 		store->options.on_state(store->options.arg, false, store->why);
@@ -134,8 +135,10 @@ static void on_beat_link(void *arg, bool up, const char *why)
 {
 	struct store *store = arg;
 
-	(void)why;
-	if (!up)
+	mem_set_str(&store->beat_why, up ? NULL : mem_strdup(why));
+	if (up)
+		store_beat_soon(store);
+	else
 		store->good_beats = 0;
 }
 
@@ -177,6 +180,7 @@ int store_new(struct loop *loop, const struct store_options *options, struct sto
 	store_rows_new(store);
 	store_batch_new(store);
 	store_upkeep_new(store);
+	store_beat_new(store);
 	store_events_new(store);
 	error = store_journal_open(store, ret_error);
 	if (error == 0) {
@@ -205,6 +209,7 @@ void store_free(struct store **ref)
 	db_free(&store->control);
 	db_free(&store->beat);
 	store_events_free(store);
+	store_beat_free(store);
 	store_upkeep_free(store);
 	store_batch_free(store);
 	store_rows_free(store);
@@ -216,6 +221,7 @@ void store_free(struct store **ref)
 	mem_free(&store->options.state_id);
 	mem_free(&store->options.spool_dir);
 	mem_free(&store->why);
+	mem_free(&store->beat_why);
 	mem_free(&store);
 }
 

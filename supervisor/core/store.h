@@ -147,6 +147,12 @@ void store_give_back(struct store *store, const int64_t *job_ids, const int *att
 /* NULL, or one line: why no conversation should be begun, though the database may be there. */
 const char *store_trouble(const struct store *store);
 
+/* Fresh lines, or NULL: why results do not get to the database; and while it is ready, why no work comes from
+ * it, and why nobody hears the node's heart. */
+char *store_why_late(const struct store *store) __attribute__((warn_unused_result));
+char *store_why_no_claims(const struct store *store) __attribute__((warn_unused_result));
+char *store_why_no_beat(const struct store *store) __attribute__((warn_unused_result));
+
 /* True when not even a conversation under way may make its next call: its answer could not be written, or is
  * another node's to get. */
 bool store_is_holding(const struct store *store);

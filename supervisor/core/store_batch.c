@@ -2,16 +2,14 @@
  *
  * A batch is one call of finish_jobs() with ends, or of keep_turns() with turns; a few are in the pipeline at
  * a time. A batch whose fate is unknown is sent again: the SQL makes repeats harmless. A batch that the
- * server refuses for what is in it (SQLSTATE class 22, 23) is halved until the one bad row stands alone; that
- * job is then recorded as failed with the server's reason. Any other refusal passes: the batch waits, and
- * goes again. */
+ * server refuses for what is in it is halved until the one bad row stands alone; that job is then recorded as
+ * failed with the server's reason. Any other refusal passes: the batch waits, and goes again; in halves, when
+ * it may have been too much at once. */
 
 #include "core/store_row.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -19,7 +17,6 @@
 #include "io/loop.h"
 
 enum {
-	BATCH_ROWS = 50,
 	BATCH_BYTES = 4 * 1024 * 1024,
 	BATCH_MS = 20, /* an end waits at most so long for company */
 	TURN_MS = 100, /* a turn, for the end of its attempt */
@@ -34,16 +31,7 @@ struct batch {
 	struct list rows;
 	size_t count, bytes;
 	bool turns; /* else ends */
-};
-
-static const char *const fates[] = {
-	[ROW_COMPLETED] = "COMPLETED",
-	[ROW_FAILED] = "FAILED",
-	[ROW_CANCELLED] = "CANCELLED",
-	[ROW_LATER] = "LATER",
-	[ROW_RETURNED] = "RETURNED",
-	[ROW_REFUSED] = "REFUSED",
-	[ROW_TURN] = "",
+	int64_t sent_ms;
 };
 
 static void on_due(void *arg)
@@ -68,8 +56,20 @@ static void batch_free(struct batch *batch)
 void store_batch_free(struct store *store)
 {
 	loop_timer_free(&store->batch_timer);
+	mem_free(&store->refusal);
 	while (!list_is_empty(&store->waiting))
 		batch_free(list_entry(store->waiting.next, struct batch, node));
+}
+
+void store_batch_unpack(struct store *store, struct list *ret)
+{
+	while (!list_is_empty(&store->waiting)) {
+		struct batch *batch = list_entry(store->waiting.next, struct batch, node);
+
+		while (!list_is_empty(&batch->rows))
+			list_push_back(ret, list_pop_front(&batch->rows));
+		batch_free(batch);
+	}
 }
 
 bool store_batch_is_busy(const struct store *store)
@@ -141,6 +141,7 @@ static void batch_done(struct batch *batch, const struct db_rows *rows)
 
 	CRASH_POINT("store.committed");
 	store->refusals = 0;
+	mem_free(&store->refusal);
 	if (batch->turns)
 		turns_done(batch, rows);
 	else
@@ -197,6 +198,24 @@ static void refuse_row(struct batch *batch, const struct db_reply *reply)
 	list_push_front(&store->waiting, &batch->node);
 }
 
+/* What the server thinks of the rows themselves: data, constraints, limits of the program, a view's check, an
+ * exception that a trigger of the owner's raises. */
+static bool is_content(const char *sqlstate)
+{
+	static const char *const classes[] = { "22", "23", "44", "54", "P0" };
+
+	for (size_t i = 0; i < ARRAY_LEN(classes); i++)
+		if (strncmp(sqlstate, classes[i], 2) == 0)
+			return true;
+	return false;
+}
+
+/* A statement that ran out of time, or of memory. */
+static bool is_too_much(const char *sqlstate)
+{
+	return strcmp(sqlstate, "57014") == 0 || strcmp(sqlstate, "53200") == 0;
+}
+
 static void hold(struct batch *batch, const struct db_reply *reply)
 {
 	struct store *store = batch->store;
@@ -206,15 +225,18 @@ static void hold(struct batch *batch, const struct db_reply *reply)
 	if (store->refusals++ == 0)
 		log_warning("store.finish_refused", "sqlstate=%s why=\"%s\" rows=%zu next=retry",
 			    reply->sqlstate, reply->message, batch->count);
+	mem_set_str(&store->refusal, mem_printf("%s (SQLSTATE %s)", reply->message, reply->sqlstate));
 	store->hold_until_ms = loop_now_ms(store->loop) + (wait_ms < HOLD_MAX_MS ? wait_ms : HOLD_MAX_MS);
-	list_push_front(&store->waiting, &batch->node);
+	if (is_too_much(reply->sqlstate) && batch->count > 1)
+		split(batch);
+	else
+		list_push_front(&store->waiting, &batch->node);
 }
 
 static void on_answered(void *arg, const struct db_reply *reply)
 {
 	struct batch *batch = arg;
 	struct store *store = batch->store;
-	bool content = strncmp(reply->sqlstate, "22", 2) == 0 || strncmp(reply->sqlstate, "23", 2) == 0;
 
 	list_remove(&batch->node);
 	store->sent_count--;
@@ -224,136 +246,21 @@ static void on_answered(void *arg, const struct db_reply *reply)
 		batch_done(batch, reply->rows);
 	else if (reply->status == DB_LOST)
 		list_push_back(&store->waiting, &batch->node);
-	else if (content && batch->count > 1)
-		split(batch);
-	else if (content)
-		refuse_row(batch, reply);
-	else
+	else if (!is_content(reply->sqlstate))
 		hold(batch, reply);
+	else if (batch->count > 1)
+		split(batch);
+	else
+		refuse_row(batch, reply);
 	if (!store->closing)
 		store_batch_send(store, false);
 }
 
-/* One array per column of finish_jobs(). */
-struct end_columns {
-	const char *fates[BATCH_ROWS], *turns[BATCH_ROWS], *digests[BATCH_ROWS], *bases[BATCH_ROWS],
-		*versions[BATCH_ROWS], *errors[BATCH_ROWS];
-	size_t turns_lens[BATCH_ROWS];
-	int64_t jobs[BATCH_ROWS], attempts[BATCH_ROWS], base_numbers[BATCH_ROWS], input[BATCH_ROWS],
-		output[BATCH_ROWS], reasoning[BATCH_ROWS], durations[BATCH_ROWS], costs[BATCH_ROWS],
-		delays[BATCH_ROWS], fails[BATCH_ROWS], deaths[BATCH_ROWS], solo_deaths[BATCH_ROWS],
-		limited[BATCH_ROWS];
-	bool no_cost[BATCH_ROWS];
-};
-
-/* The carried turns as one JSON array and one list of digests; what was before them is stored already. */
-static void put_turns(struct end_columns *c, size_t i, const struct store_row *row)
+int64_t store_batch_silent_ms(const struct store *store)
 {
-	struct buf turns = BUF_INIT(0), digests = BUF_INIT(0);
-	size_t count = row->fate == ROW_REFUSED ? 0 : row->carried_count, len;
+	const struct batch *oldest = list_entry(store->sent.next, struct batch, node);
 
-	buf_puts(&turns, "[");
-	for (size_t k = 0; k < count; k++) {
-		buf_puts(&turns, k > 0 ? "," : "");
-		buf_put(&turns, row->carried[k]->body, row->carried[k]->body_len);
-		buf_puts(&digests, k > 0 ? "," : "");
-		buf_puts(&digests, row->carried[k]->digest);
-	}
-	buf_puts(&turns, "]");
-	c->turns[i] = buf_take(&turns, &c->turns_lens[i]);
-	c->digests[i] = buf_take(&digests, &len);
-	c->base_numbers[i] = count > 0 ? row->carried[0]->number - 1 : row->number;
-	c->bases[i] = count > 0 ? row->carried[0]->prev : row->digest;
-}
-
-static void end_columns_set(struct end_columns *c, size_t i, const struct store_row *row)
-{
-	c->jobs[i] = row->job_id;
-	c->attempts[i] = row->attempt;
-	c->fates[i] = fates[row->fate];
-	put_turns(c, i, row);
-	c->versions[i] = row->model_version;
-	c->input[i] = row->input_tokens;
-	c->output[i] = row->output_tokens;
-	c->reasoning[i] = row->reasoning_tokens;
-	c->durations[i] = row->duration_ms;
-	c->costs[i] = row->cost_e10;
-	c->no_cost[i] = row->cost_e10 < 0;
-	c->errors[i] = row->error;
-	c->delays[i] = row->delay_ms;
-	c->fails[i] = row->fails;
-	c->deaths[i] = row->deaths;
-	c->solo_deaths[i] = row->solo_deaths;
-	c->limited[i] = row->limited_for_ms;
-}
-
-static void end_columns_free(struct end_columns *c, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		free((void *)(uintptr_t)c->turns[i]);
-		free((void *)(uintptr_t)c->digests[i]);
-	}
-}
-
-static struct db_params *end_params(const struct batch *batch)
-{
-	struct db_params *params = db_params_new();
-	struct end_columns c;
-	size_t n = 0;
-
-	list_foreach (node, &batch->rows) {
-		end_columns_set(&c, n++, list_entry(node, struct store_row, node));
-	}
-	db_param_int(params, batch->store->node_id);
-	db_param_ints(params, c.jobs, n);
-	db_param_ints(params, c.attempts, n);
-	db_param_texts(params, c.fates, NULL, n);
-	db_param_texts(params, c.turns, c.turns_lens, n);
-	db_param_texts(params, c.digests, NULL, n);
-	db_param_ints(params, c.base_numbers, n);
-	db_param_texts(params, c.bases, NULL, n);
-	db_param_texts(params, c.versions, NULL, n);
-	db_param_ints(params, c.input, n);
-	db_param_ints(params, c.output, n);
-	db_param_ints(params, c.reasoning, n);
-	db_param_ints(params, c.durations, n);
-	db_param_ints_or_null(params, c.costs, c.no_cost, n);
-	db_param_texts(params, c.errors, NULL, n);
-	db_param_ints(params, c.delays, n);
-	db_param_ints(params, c.fails, n);
-	db_param_ints(params, c.deaths, n);
-	db_param_ints(params, c.solo_deaths, n);
-	db_param_ints(params, c.limited, n);
-	end_columns_free(&c, n);
-	return params;
-}
-
-static struct db_params *turn_params(const struct batch *batch)
-{
-	struct db_params *params = db_params_new();
-	const char *prevs[BATCH_ROWS], *digests[BATCH_ROWS], *bodies[BATCH_ROWS];
-	int64_t jobs[BATCH_ROWS], attempts[BATCH_ROWS], numbers[BATCH_ROWS];
-	size_t lens[BATCH_ROWS], n = 0;
-
-	list_foreach (node, &batch->rows) {
-		const struct store_row *row = list_entry(node, struct store_row, node);
-
-		jobs[n] = row->job_id;
-		attempts[n] = row->attempt;
-		numbers[n] = row->number;
-		prevs[n] = row->prev;
-		digests[n] = row->digest;
-		bodies[n] = row->body;
-		lens[n++] = row->body_len;
-	}
-	db_param_int(params, batch->store->node_id);
-	db_param_ints(params, jobs, n);
-	db_param_ints(params, attempts, n);
-	db_param_ints(params, numbers, n);
-	db_param_texts(params, prevs, NULL, n);
-	db_param_texts(params, digests, NULL, n);
-	db_param_texts(params, bodies, lens, n);
-	return params;
+	return list_is_empty(&store->sent) ? 0 : loop_now_ms(store->loop) - oldest->sent_ms;
 }
 
 static const char finish_sql[] =
@@ -364,13 +271,15 @@ static const char keep_sql[] = "SELECT place FROM keep_turns($1, $2, $3, $4, $5,
 static bool batch_send(struct batch *batch)
 {
 	struct store *store = batch->store;
+	struct db_params *params = batch->turns ? store_params_turns(store->node_id, &batch->rows)
+						: store_params_ends(store->node_id, &batch->rows);
 
-	if (db_query(store->queue, batch->turns ? keep_sql : finish_sql,
-		     batch->turns ? turn_params(batch) : end_params(batch), on_answered, batch) != 0)
+	if (db_query(store->queue, batch->turns ? keep_sql : finish_sql, params, on_answered, batch) != 0)
 		return false;
 	CRASH_POINT("store.sent");
 	list_remove(&batch->node);
 	list_push_back(&store->sent, &batch->node);
+	batch->sent_ms = loop_now_ms(store->loop);
 	store->sent_count++;
 	return true;
 }
@@ -402,7 +311,8 @@ static struct batch *gather(struct store *store, const struct queue *queue)
 		struct store_row *row = list_entry(queue->rows->next, struct store_row, node);
 		size_t weight = store_row_weight(row);
 
-		if (batch->count == BATCH_ROWS || (batch->count > 0 && batch->bytes + weight > BATCH_BYTES))
+		if (batch->count == STORE_BATCH_ROWS ||
+		    (batch->count > 0 && batch->bytes + weight > BATCH_BYTES))
 			break;
 		list_remove(&row->node);
 		list_push_back(&batch->rows, &row->node);
@@ -424,7 +334,7 @@ static int64_t due_ms(const struct store *store, const struct queue *queue, bool
 	if (list_is_empty(queue->rows))
 		return -1;
 	left_ms = oldest->since_ms + queue->wait_ms - loop_now_ms(store->loop);
-	if (all || *queue->count >= BATCH_ROWS || *queue->bytes >= BATCH_BYTES || left_ms <= 0)
+	if (all || *queue->count >= STORE_BATCH_ROWS || *queue->bytes >= BATCH_BYTES || left_ms <= 0)
 		return 0;
 	return left_ms;
 }

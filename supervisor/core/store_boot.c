@@ -161,6 +161,7 @@ void store_boot_replayed(struct store *store)
 static void replay(struct store *store)
 {
 	store->boot = BOOT_REPLAYING;
+	store_beat_joined(store);
 	if (!store->replaying) {
 		settle_leases(store);
 		return;

@@ -87,6 +87,7 @@ void store_claim_free(struct store *store)
 	free_values(store->marks);
 	map_free(&store->known);
 	map_free(&store->marks);
+	mem_free(&store->claim_refusal);
 }
 
 void store_claim_remember(struct store *store, int64_t job_id, int attempt)
@@ -199,6 +200,19 @@ static void hand_out(struct claim *claim, const struct db_rows *rows)
 	mem_free(&short_of);
 }
 
+/* Told once for each reason, and for as long as it holds to those who ask. */
+static void note_refusal(struct store *store, const struct db_reply *reply)
+{
+	AUTO(mem_free_str) char *told = NULL;
+
+	if (reply->status == DB_REFUSED)
+		told = mem_printf("%s (SQLSTATE %s)", reply->message, reply->sqlstate);
+	if (told && (!store->claim_refusal || strcmp(store->claim_refusal, told) != 0))
+		log_warning("store.claim_refused", "sqlstate=%s why=\"%s\"", reply->sqlstate, reply->message);
+	if (reply->status != DB_LOST)
+		mem_set_str(&store->claim_refusal, mem_strdup(told));
+}
+
 static void on_claimed(void *arg, const struct db_reply *reply)
 {
 	struct claim *claim = arg;
@@ -207,9 +221,7 @@ static void on_claimed(void *arg, const struct db_reply *reply)
 	store->claims--;
 	CRASH_POINT("store.claimed");
 	if (!store->closing) {
-		if (reply->status == DB_REFUSED)
-			log_warning("store.claim_refused", "sqlstate=%s why=\"%s\"", reply->sqlstate,
-				    reply->message);
+		note_refusal(store, reply);
 		if (reply->status == DB_OK)
 			hand_out(claim, reply->rows);
 		else

@@ -266,6 +266,8 @@ static void start_over(struct store *store)
 	/* A read under way is of the same records: both come, and repeats are harmless. */
 	spool_reader_free(&store->reader);
 	store->reading = false;
+	/* An end that waits may stand on a turn that has to come again, and so must not come before it. */
+	store_rows_forget(store);
 	spool_reader_new(store->spool, from, &store->reader);
 	store->replaying = true;
 }

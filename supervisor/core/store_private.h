@@ -29,6 +29,7 @@ struct store {
 	bool ready, closing;
 	bool was_ready; /* since the last store.down in the log */
 	char *why;	/* why not ready; "" when ready */
+	char *beat_why; /* why the heartbeat has no connection; NULL while it has one */
 
 	/* store_boot.c */
 	enum store_boot boot;
@@ -39,9 +40,10 @@ struct store {
 	bool fresh_node; /* registered, but what earlier boots held is not taken back yet */
 
 	/* store_claim.c */
-	struct map *known; /* job id → struct known: handed out, end not committed yet */
-	struct map *marks; /* run and model → struct mark: how far claims got */
-	size_t claims;	   /* under way */
+	struct map *known;   /* job id → struct known: handed out, end not committed yet */
+	struct map *marks;   /* run and model → struct mark: how far claims got */
+	size_t claims;	     /* under way */
+	char *claim_refusal; /* of the last claim; NULL when the database took it */
 
 	/* store_journal.c */
 	struct spool *spool;
@@ -67,19 +69,23 @@ struct store {
 	struct loop_timer *batch_timer;
 	int64_t hold_until_ms; /* the server refused for a passing reason: nothing is sent before */
 	unsigned refusals;     /* of that sort in a row */
+	char *refusal;	       /* the last of them; NULL since a batch was taken */
 
 	/* store_upkeep.c */
-	struct loop_timer *pairs_timer, *promote_timer, *beat_timer, *prune_timer;
-	bool pairs_asked, pairs_again, promoting, beating, pruning;
+	struct loop_timer *pairs_timer, *promote_timer, *prune_timer;
+	bool pairs_asked, pairs_again, promoting, pruning;
 	size_t active_pairs;
-	unsigned good_beats;  /* in a row */
-	int64_t beat_sent_ms; /* the last one */
-	bool fenced;	      /* silent for so long that others may take what we hold */
-	struct loop_timer *fence_timer;
 	struct list cancels;
 	int64_t keep_events_ms; /* 0 = for ever */
 	int64_t prune_due_ms;
 	int64_t pruned; /* in the row of statements under way */
+
+	/* store_beat.c */
+	struct loop_timer *beat_timer, *silence_timer, *fence_timer;
+	bool beating;
+	unsigned good_beats;  /* in a row, while ready */
+	int64_t beat_sent_ms; /* the last one */
+	bool fenced;	      /* silent for so long that others may take what we hold */
 
 	/* store_events.c */
 	struct list events;
@@ -146,6 +152,8 @@ void store_batch_free(struct store *store);
 void store_batch_send(struct store *store, bool all);
 /* Rows are on their way, or wait for it. */
 bool store_batch_is_busy(const struct store *store);
+/* How long the oldest batch under way has had no answer; 0 when none is under way. */
+int64_t store_batch_silent_ms(const struct store *store);
 
 /* store_upkeep.c */
 void store_upkeep_new(struct store *store);
@@ -154,6 +162,13 @@ void store_upkeep_begin(struct store *store);
 void store_upkeep_stop(struct store *store);
 /* A job was put off for so long. */
 void store_upkeep_delayed(struct store *store, int64_t delay_ms);
+
+/* store_beat.c: beats while its connection is up. */
+void store_beat_new(struct store *store);
+void store_beat_free(struct store *store);
+void store_beat_soon(struct store *store);
+/* This boot is registered. */
+void store_beat_joined(struct store *store);
 
 /* store_events.c */
 void store_events_new(struct store *store);

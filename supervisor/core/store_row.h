@@ -10,6 +10,10 @@
 
 #include "core/store_private.h"
 
+struct db_params;
+
+enum { STORE_BATCH_ROWS = 50 }; /* at the most, of one sort */
+
 /* What the caller may say, and what only the store says. */
 enum store_row_fate {
 	ROW_COMPLETED = STORE_COMPLETED,
@@ -61,6 +65,24 @@ void store_row_done(struct store *store, struct store_row *row);
  * end. */
 void store_row_refused(struct store *store, struct store_row *row);
 void store_rows_settled(struct store *store);
+
+/* store_params.c: no more than STORE_BATCH_ROWS of them, as finish_jobs() and keep_turns() take them. */
+struct db_params *store_params_ends(int64_t node_id, const struct list *rows)
+	__attribute__((warn_unused_result));
+struct db_params *store_params_turns(int64_t node_id, const struct list *rows)
+	__attribute__((warn_unused_result));
+
+/* Forgets every row that has a record in the spool, without a word to it: they are about to come again from
+ * there, in its order. Not while batches are under way. */
+void store_rows_forget(struct store *store);
+/* Moves the rows of all batches that wait to the end of the list. */
+void store_batch_unpack(struct store *store, struct list *ret);
+
+/* Forgets every row that has a record in the spool, without a word to it: they are about to come again from
+ * there, in its order. Not while batches are under way. */
+void store_rows_forget(struct store *store);
+/* Moves the rows of all batches that wait to the end of the list. */
+void store_batch_unpack(struct store *store, struct list *ret);
 
 /* Frees rows that no batch holds any more, without a word to the spool. */
 void store_rows_drop(struct store *store, struct list *rows);

@@ -364,13 +364,11 @@ static void rows_free(struct store *store, struct list *rows)
 	}
 }
 
-void store_rows_free(struct store *store)
+static void talks_free(struct store *store)
 {
 	struct talk *talk;
 	size_t cursor = 0;
 
-	rows_free(store, &store->ends);
-	rows_free(store, &store->turns);
 	while ((talk = map_next(store->talks, &cursor))) {
 		while (!list_is_empty(&talk->turns))
 			row_release(store,
@@ -378,6 +376,42 @@ void store_rows_free(struct store *store)
 		mem_free(&talk);
 	}
 	map_free(&store->talks);
+}
+
+static void move_all(struct list *from, struct list *to)
+{
+	while (!list_is_empty(from))
+		list_push_back(to, list_pop_front(from));
+}
+
+void store_rows_forget(struct store *store)
+{
+	struct list rows = LIST_INIT(rows);
+
+	store_batch_unpack(store, &rows);
+	move_all(&store->ends, &rows);
+	move_all(&store->turns, &rows);
+	store->end_count = store->end_bytes = store->turn_count = store->turn_bytes = 0;
+	list_foreach_safe (node, &rows) {
+		struct store_row *row = list_entry(node, struct store_row, node);
+
+		if (row->seq > 0)
+			continue;
+		list_remove(node);
+		list_push_back(&store->ends, node);
+		store->end_count++;
+		store->end_bytes += store_row_weight(row);
+	}
+	rows_free(store, &rows);
+	talks_free(store);
+	map_new(&store->talks);
+}
+
+void store_rows_free(struct store *store)
+{
+	rows_free(store, &store->ends);
+	rows_free(store, &store->turns);
+	talks_free(store);
 	while (!list_is_empty(&store->flushes))
 		flush_free(list_entry(store->flushes.next, struct flush, node));
 }

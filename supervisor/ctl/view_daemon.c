@@ -122,6 +122,7 @@ static const struct column status_fields[] = {
 static const struct column spool_fields[] = {
 	{ .title = "State", .path = "state", .kind = COLUMN_STATUS },
 	{ .title = "Trouble", .path = "trouble", .optional = true },
+	{ .title = "Results wait", .path = "waitsFor", .optional = true },
 	{ .title = "Folder", .path = "folder" },
 	{ .title = "Records waiting", .path = "depth", .kind = COLUMN_COUNT },
 	{ .title = "Their bytes", .path = "depthBytes", .kind = COLUMN_COUNT },

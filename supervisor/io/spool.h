@@ -25,6 +25,7 @@ struct loop;
 struct spool;
 struct spool_reader;
 
+/* A reader may be given one that is none of these, written by a later version. */
 enum spool_kind {
 	SPOOL_TURN = 1, /* an answer that was paid for */
 	SPOOL_END = 2,	/* how an attempt ended */

@@ -14,13 +14,15 @@
 
 static const char *kind_name(enum spool_kind kind)
 {
-	switch (kind) {
+	switch ((int)kind) {
+	case SPOOL_NOTHING:
+		return "nothing";
 	case SPOOL_TURN:
 		return "turn";
 	case SPOOL_END:
 		return "end";
 	}
-	return "nothing";
+	return "unknown";
 }
 
 static void print_time(FILE *out, int64_t at_ms)

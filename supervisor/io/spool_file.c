@@ -121,11 +121,14 @@ int spool_file_name_spare(int dir_fd, int fd, const struct spool_segment_header 
 	char name[SPOOL_NAME_MAX];
 	int r;
 
+	/* Never over another file, however it came there: nobody else makes any while we hold the lock. */
+	spool_file_name(header->first, name);
+	if (faccessat(dir_fd, name, F_OK, 0) == 0)
+		return -EEXIST;
 	/* The header first: a segment's name says that there is one. */
 	r = write_header(fd, header);
 	if (r < 0)
 		return r;
-	spool_file_name(header->first, name);
 	if (renameat(dir_fd, SPOOL_SPARE_NAME, dir_fd, name) < 0)
 		return -errno;
 	CRASH_POINT("spool.segment");

@@ -60,7 +60,7 @@ static int compare_found(const void *a, const void *b)
 
 static int list_segments(struct spool_folder *folder)
 {
-	int fd = dup(folder->spool->dir_fd);
+	int fd = openat(folder->spool->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *entry;
 

@@ -129,9 +129,13 @@ static void add_earlier(struct spool *spool, const struct spool_found_file *foun
 	spool_entries_estimate(spool, segment, spool->cursor.acked);
 }
 
-static int look_for_record(struct spool_folder *folder, const struct spool_found_file *found, bool *ret)
+/* Whether anything in it can be read: as the last one, only from its beginning on, as it is cut at the first
+ * damage; in another one a reader finds what is behind damage. */
+static int look_for_record(struct spool_folder *folder, const struct spool_found_file *found, bool is_last,
+			   bool *ret)
 {
 	struct spool_scan scan = { 0 };
+	enum spool_scanned scanned;
 	struct spool_record record;
 	AUTO(fd_close) int fd = -1;
 	char name[SPOOL_NAME_MAX];
@@ -145,13 +149,15 @@ static int look_for_record(struct spool_folder *folder, const struct spool_found
 			     -1);
 	if (r < 0)
 		return spool_folder_fail(folder, name, r, "cannot be read");
-	*ret = spool_scan_next(&scan, &record) == SCAN_RECORD;
+	do
+		scanned = spool_scan_next(&scan, &record);
+	while (scanned == SCAN_DAMAGE && !is_last);
+	*ret = scanned == SCAN_RECORD;
 	spool_scan_free(&scan);
 	return 0;
 }
 
-/* Nothing in it can be read: it must not stand in the way of the segment that comes in its place. */
-static int drop_empty(struct spool_folder *folder, const struct spool_found_file *found)
+static int drop_unreadable(struct spool_folder *folder, const struct spool_found_file *found)
 {
 	char name[SPOOL_NAME_MAX];
 
@@ -166,23 +172,26 @@ static int drop_empty(struct spool_folder *folder, const struct spool_found_file
 		       : 0;
 }
 
-/* A last file with no readable header and no readable record is no segment. */
-static int drop_empty_tail(struct spool_folder *folder)
+/* A file with no readable header and no readable record is no segment. It must not stand in the way: of the
+ * segment that comes in its place, or of the records of the one before it that have the numbers behind its
+ * name. */
+static int drop_all_unreadable(struct spool_folder *folder)
 {
-	while (folder->count > 0) {
-		const struct spool_found_file *last = &folder->found[folder->count - 1];
-		bool has_records = false;
+	for (size_t i = folder->count; i-- > 0;) {
+		const struct spool_found_file *found = &folder->found[i];
+		bool has_record = found->state == SPOOL_GOOD;
 		int r = 0;
 
-		if (last->state == SPOOL_GOOD)
-			return 0;
-		r = look_for_record(folder, last, &has_records);
-		if (r < 0 || has_records)
-			return r;
-		r = drop_empty(folder, last);
+		if (!has_record)
+			r = look_for_record(folder, found, i + 1 == folder->count, &has_record);
+		if (r == 0 && !has_record)
+			r = drop_unreadable(folder, found);
 		if (r < 0)
 			return r;
+		if (has_record)
+			continue;
 		folder->count--;
+		memmove(&folder->found[i], &folder->found[i + 1], (folder->count - i) * sizeof(*found));
 	}
 	return 0;
 }
@@ -242,7 +251,7 @@ static int open_folder(struct spool_folder *folder)
 	int r = spool_folder_look(folder);
 
 	if (r == 0)
-		r = drop_empty_tail(folder);
+		r = drop_all_unreadable(folder);
 	if (r == 0)
 		r = add_segments(folder);
 	if (r < 0)

@@ -225,12 +225,26 @@ static int begin_at_once(struct spool *spool, const struct spool_segment_header 
 	return 0;
 }
 
+/* A segment with no record yet has the number that the next one would have: it grows instead. One that was
+ * found at a start may be of any size. */
+static void grow_empty(struct spool *spool, int64_t need)
+{
+	struct spool_segment *segment = spool->current;
+	int64_t size = need > segment_bytes(spool) ? need : segment_bytes(spool);
+
+	if (!segment || segment->count > 0 || segment->size >= need)
+		return;
+	spool->bytes += size - segment->size;
+	segment->size = size;
+}
+
 int spool_room_for(struct spool *spool, size_t bytes)
 {
 	struct spool_segment_header header = { .id = spool->id, .first = spool->written + 1 };
 	int64_t need = SPOOL_SEGMENT_HEADER + (int64_t)bytes;
 	int r = -ENOENT;
 
+	grow_empty(spool, need);
 	if (spool->current && spool->current->end + (int64_t)bytes <= spool->current->size)
 		return 0;
 	header.created_ms = clock_wall_ms();

@@ -89,6 +89,29 @@ static void test_a_cut_file_has_the_whole_records_before_the_cut(void **state)
 	place_free(&place);
 }
 
+/* Good records behind the cut have the numbers that the next ones will have, and might fit behind them. */
+static void test_what_was_cut_off_never_comes_back(void **state)
+{
+	struct place *place = place_new();
+
+	(void)state;
+	place_open(place);
+	for (int i = 0; i < 8; i++)
+		(void)place_append(place, 20);
+	place_close(place);
+	flip(place, FIRST, PLACE_HEADER + 2 * (48 + 9 + 1 + 20) + 60, 1);
+	place_open(place);
+	assert_int_equal(place_stat(place).written, 2);
+	/* As long as the one that was harmed. */
+	assert_int_equal(place_append(place, 20), 3);
+	place_close(place);
+	place_open(place);
+	assert_int_equal(place_stat(place).written, 3);
+	place_read_all(place, 1, 1000);
+	place_expect(place, 1, 3);
+	place_free(&place);
+}
+
 /* The last records, with the rest of what was allocated behind them, and one byte of anything changed. */
 static void test_a_flipped_byte_never_gives_a_wrong_record(void **state)
 {
@@ -362,6 +385,26 @@ static void test_foreign_files_are_left_alone_or_put_aside(void **state)
 	place_free(&place);
 }
 
+/* Its name claims numbers that the segment before it holds. */
+static void test_a_file_of_nonsense_between_segments_hides_no_record(void **state)
+{
+	static const char *const contents[] = { "",
+						"nonsense that is longer than the header of a segment would "
+						"be, and then some more of it" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(contents); i++) {
+		struct place *place = place_new();
+
+		(void)fill_segments(place);
+		place_store(place, "0000000000000003.spool", contents[i], strlen(contents[i]));
+		place_open(place);
+		place_read_all(place, 1, 1000);
+		place_expect(place, 1, 80);
+		place_free(&place);
+	}
+}
+
 static void test_a_newer_format_is_refused_by_name(void **state)
 {
 	static const char *const files[] = { FIRST, "cursor" };
@@ -439,6 +482,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_cut_file_has_the_whole_records_before_the_cut),
+		cmocka_unit_test(test_what_was_cut_off_never_comes_back),
 		cmocka_unit_test(test_a_flipped_byte_never_gives_a_wrong_record),
 		cmocka_unit_test(test_damage_in_an_earlier_segment_costs_the_damaged_records),
 		cmocka_unit_test(test_a_hole_in_an_earlier_segment_costs_what_was_in_it),
@@ -448,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_one_slot_of_the_cursor_is_enough),
 		cmocka_unit_test(test_numbers_go_on_after_the_cursor_when_segments_are_lost),
 		cmocka_unit_test(test_foreign_files_are_left_alone_or_put_aside),
+		cmocka_unit_test(test_a_file_of_nonsense_between_segments_hides_no_record),
 		cmocka_unit_test(test_a_newer_format_is_refused_by_name),
 		cmocka_unit_test(test_a_damaged_last_header_costs_no_record),
 		cmocka_unit_test(test_a_last_segment_that_never_reached_the_disk_is_removed),
