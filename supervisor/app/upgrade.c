@@ -460,7 +460,7 @@ static char *look_at_file(struct upgrade *upgrade)
 void upgrade_begin(struct daemon *daemon, const char *path, struct call *call)
 {
 	struct upgrade *upgrade;
-	const char *not = not_now(daemon);
+	const char *hindered = not_now(daemon);
 	AUTO(mem_free_str) char *why = NULL;
 
 	if (daemon->upgrade) {

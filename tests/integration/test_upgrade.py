@@ -86,12 +86,12 @@ def test_conversations_in_flight_go_on_and_no_call_is_bought_again(make_proctor,
         hold(simulator)
         run = start(daemon, 12, followups=1)
         wait_asked(simulator, 12)
-        pids = daemon.worker_pids()
+        pids, node = daemon.worker_pids(), daemon.call("status")["database"]["nodeId"]
         assert daemon.call("upgrade")["probes"] == 12
         simulator.post("/_sim/config", {"hold": False, "latency": {"*": "1"}})
         wait_asked(simulator, 24)
         assert daemon.call("upgrade")["probes"] == 12
-        assert daemon.worker_pids() == pids
+        assert (daemon.worker_pids(), daemon.call("status")["database"]["nodeId"]) == (pids, node)
         daemon.wait_run(run)
         check_bought_once(daemon, simulator, run, 12, 2)
         assert daemon.call("status")["probes"]["completed"] == 12
