@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/check.h"
@@ -139,12 +140,15 @@ static char *unknown_section(const char *section)
 	const char *names[KEY_SECTION_COUNT];
 	size_t len = strcspn(section, ":");
 	AUTO(mem_free_str) char *kind = mem_strndup(section, len);
+	AUTO(buf_free) struct buf allowed = BUF_INIT(0);
 
-	for (int i = 0; i < KEY_SECTION_COUNT; i++)
-		names[i] = key_section_spec((enum key_section)i)->name;
-	return with_nearest(mem_printf("[%s]: unknown section; allowed are [daemon], [database], [control], "
-				       "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]",
-				       section),
+	for (int i = 0; i < KEY_SECTION_COUNT; i++) {
+		const struct key_section_spec *spec = key_section_spec((enum key_section)i);
+
+		names[i] = spec->name;
+		buf_putf(&allowed, "%s[%s%s]", i > 0 ? ", " : "", spec->name, spec->named ? ":NAME" : "");
+	}
+	return with_nearest(mem_printf("[%s]: unknown section; allowed are %s", section, buf_bytes(&allowed)),
 			    kind, names, KEY_SECTION_COUNT);
 }
 

@@ -29,7 +29,8 @@ HIGH_PERCENT = 80       # of the limit, from where nothing new is begun
 
 
 def build(target):
-    subprocess.run(["make", "--no-print-directory", target], cwd=place.REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["make", "--no-print-directory", target], cwd=place.REPOSITORY, check=True,
+                   stdout=subprocess.DEVNULL)
     return os.path.join(place.REPOSITORY, target)
 
 

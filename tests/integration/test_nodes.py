@@ -1,4 +1,4 @@
-"""Several nodes on one database: they share the work, take over what a lost one held, and stop when nobody hears them."""
+"""Several nodes on one database: they share work, take over what a lost one held, and stop when nobody hears them."""
 
 import contextlib
 import signal
