@@ -72,17 +72,6 @@ void store_batch_unpack(struct store *store, struct list *ret)
 	}
 }
 
-void store_batch_unpack(struct store *store, struct list *ret)
-{
-	while (!list_is_empty(&store->waiting)) {
-		struct batch *batch = list_entry(store->waiting.next, struct batch, node);
-
-		while (!list_is_empty(&batch->rows))
-			list_push_back(ret, list_pop_front(&batch->rows));
-		batch_free(batch);
-	}
-}
-
 bool store_batch_is_busy(const struct store *store)
 {
 	return store->sent_count > 0 || !list_is_empty(&store->waiting) || !list_is_empty(&store->turns) ||
