@@ -78,7 +78,7 @@ class Pair(Server):
                     "&target_session_attrs=read-write")
 
     def fail_over(self, lag_s):
-        """The primary commits for so long what the standby never gets. Returns how many outcomes and turns that were."""
+        """The primary commits for so long what the standby never gets: so many outcomes and turns, which it returns."""
         self.standby.part()
         pause(lag_s)
         count = "SELECT (SELECT count(*) FROM outcomes) + (SELECT count(*) FROM checkpoints)"
