@@ -10,7 +10,6 @@ from .site import STALL_S, Stalled
 STEP_S = 0.25  # how often the daemons are looked after
 TELL_S = 20.0
 FREEZE_S = 3.0
-LAG_S = 0.7  # what a primary commits before its end, and its standby never gets
 
 
 class Killer:
@@ -113,10 +112,10 @@ class Killer:
         self._operate(blow, self._site.server.freeze, FREEZE_S)
 
     def _failover(self, blow):
-        self._operate(blow, self._fail_over)
+        self._operate(blow, self._fail_over, blow.down_s)
 
-    def _fail_over(self):
+    def _fail_over(self, lag_s):
         begun = time.time()
-        missing = self._site.server.fail_over(LAG_S)
+        missing = self._site.server.fail_over(lag_s)
         self._site.failed_over = [begun, None]
         self._tell(f"failed over; the standby has {missing} outcomes and turns less than the primary had")
