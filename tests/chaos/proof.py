@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .books import signature
 
 # Longest time from the provider's last byte to the record in the spool, on a busy machine.
-SPOOL_S = 0.5
+SPOOL_S = 1.0
 # A node that is back, or a server that was promoted, has told the others all it has after so long.
 SETTLE_S = 5.0
 
