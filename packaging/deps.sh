@@ -47,6 +47,7 @@ set_check() {
 		libcmocka-dev
 		libasan8
 		libubsan1
+		pgbouncer=/usr/sbin/pgbouncer
 		pycodestyle=/usr/bin/pycodestyle
 		pyflakes3=/usr/bin/pyflakes3
 		python3-hypothesis

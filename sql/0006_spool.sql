@@ -5,9 +5,37 @@
 
 CREATE TABLE installation (
 	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-	single boolean NOT NULL DEFAULT true UNIQUE CHECK (single)  -- there is one row
+	single boolean NOT NULL DEFAULT true UNIQUE CHECK (single), -- there is one row
+	timeline text NOT NULL DEFAULT ''           -- on which ids of jobs and nodes were given out last; see skip_lost_ids()
 );
 INSERT INTO installation DEFAULT VALUES;
+
+-- A standby that takes over, or a backup that is put back, may not have the last commits of the history before it, and
+-- would give out the ids of these again. But spools and daemons know jobs, and rows know nodes, by those ids: an answer to
+-- one question would become the answer to another. So in a new history ids begin behind all that the lost part can have had.
+CREATE FUNCTION skip_lost_ids() RETURNS trigger
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+DECLARE
+	present text := left(pg_walfile_name(pg_current_wal_insert_lsn()), 8);
+	before text;
+BEGIN
+	IF (SELECT timeline FROM installation WHERE single) = present THEN
+		RETURN NULL;
+	END IF;
+	SELECT timeline INTO before FROM installation WHERE single FOR NO KEY UPDATE;
+	IF before NOT IN ('', present) THEN
+		PERFORM setval(ids, nextval(ids) + 1000000000)
+		FROM (VALUES (pg_get_serial_sequence('jobs', 'id')), (pg_get_serial_sequence('nodes', 'id'))) AS s (ids);
+	END IF;
+	UPDATE installation SET timeline = present WHERE single;
+	RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER skip_lost_ids BEFORE INSERT ON jobs FOR EACH STATEMENT EXECUTE FUNCTION skip_lost_ids();
+CREATE TRIGGER skip_lost_ids BEFORE INSERT ON nodes FOR EACH STATEMENT EXECUTE FUNCTION skip_lost_ids();
 
 -- Which database this is, and of which history. `timeline` is 8 hex digits; '' in recovery, where it may still change.
 CREATE FUNCTION server_identity() RETURNS TABLE (database_id text, timeline text, read_only boolean)

@@ -182,23 +182,36 @@ void dispatch_on_lost(struct dispatch *dispatch, int64_t job_id)
 	dispatch_pump(dispatch);
 }
 
-/* What waits here of a run that was paused goes back, so that it does not block those behind it. */
-static void give_back_paused(struct dispatch *dispatch)
+static enum claim_pair pair_of(const struct dispatch *dispatch, const struct probe *probe)
 {
-	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
-		list_foreach_safe (at, &dispatch->lanes[i]->queue) {
-			struct probe *probe = list_entry(at, struct probe, link);
+	return claim_look_up(dispatch->claim, probe->run_id, probe->model_id);
+}
 
-			if (claim_is_paused(dispatch->claim, probe->run_id, probe->model_id))
-				dispatch_give_back(dispatch, probe);
-		}
+/* What waits here of a run that was paused goes back, so that it does not block those behind it. Of a run
+ * that is gone, nothing more is asked. */
+static void give_back_unwanted(struct dispatch *dispatch, struct lane *lane)
+{
+	list_foreach_safe (at, &lane->queue) {
+		struct probe *probe = list_entry(at, struct probe, link);
+
+		if (pair_of(dispatch, probe) != CLAIM_ACTIVE)
+			dispatch_give_back(dispatch, probe);
+	}
+	list_foreach_safe (at, &lane->between) {
+		struct probe *probe = list_entry(at, struct probe, link);
+
+		if (pair_of(dispatch, probe) != CLAIM_GONE)
+			continue;
+		lane_unlink(lane, probe);
+		worker_send_cancel(probe->worker, probe);
 	}
 }
 
 void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count)
 {
 	claim_set_pairs(dispatch->claim, pairs, count);
-	give_back_paused(dispatch);
+	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
+		give_back_unwanted(dispatch, dispatch->lanes[i]);
 	for (size_t i = 0; i < count; i++)
 		if (pairs[i].cancelling)
 			dispatch_cancel_run(dispatch, pairs[i].run_id);

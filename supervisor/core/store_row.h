@@ -78,12 +78,6 @@ void store_rows_forget(struct store *store);
 /* Moves the rows of all batches that wait to the end of the list. */
 void store_batch_unpack(struct store *store, struct list *ret);
 
-/* Forgets every row that has a record in the spool, without a word to it: they are about to come again from
- * there, in its order. Not while batches are under way. */
-void store_rows_forget(struct store *store);
-/* Moves the rows of all batches that wait to the end of the list. */
-void store_batch_unpack(struct store *store, struct list *ret);
-
 /* Frees rows that no batch holds any more, without a word to the spool. */
 void store_rows_drop(struct store *store, struct list *rows);
 

@@ -57,13 +57,14 @@ class Spooled:
 
 @dataclass(frozen=True)
 class Job:
-    """One probe as the database has it. transcripts: the turns of each that it has."""
+    """One probe as the database has it. error: of one that failed. transcripts: the turns of each that it has."""
 
     id: int
     model: str
     preamble: str
     prompt: str
     status: str
+    error: dict
     transcripts: list
 
     @property
@@ -117,7 +118,7 @@ def spool_of(node, folder, faults):
 
 
 JOBS = """
-    SELECT j.id, j.model_id, r.definition_snapshot->>'preamble', s.prompt, coalesce(o.status, 'none'),
+    SELECT j.id, j.model_id, r.definition_snapshot->>'preamble', s.prompt, coalesce(o.status, 'none'), o.error,
         coalesce((SELECT jsonb_agg(t.content->'turns') FROM transcripts t
             WHERE (t.run_id, t.scenario_id, t.model_id, t.sample_index)
                 = (j.run_id, j.scenario_id, j.model_id, j.sample_index)), '[]')

@@ -10,11 +10,10 @@ from .site import STALL_S, Stalled
 STEP_S = 0.25  # how often the daemons are looked after
 TELL_S = 20.0
 FREEZE_S = 3.0
-LAG_S = 0.7  # what a primary commits before its end, and its standby never gets
 
 
 class Killer:
-    """counts: blows by kind, as they fell. failed_over: [from, to] of the promotion, wall clock; None without one."""
+    """counts: blows by kind, as they fell."""
 
     def __init__(self, site, blows, answers, tell):
         self._site = site
@@ -27,7 +26,6 @@ class Killer:
         self._surgeon = ThreadPoolExecutor(1)
         self._operations = []
         self.counts = {}
-        self.failed_over = None
         self._acts = {"workers": self._worker, "daemon": self._daemon, "postgres": self._postgres, "stop": self._stop,
                       "upgrade": self._upgrade, "failover": self._failover}
 
@@ -42,9 +40,7 @@ class Killer:
                 asked = now
                 self._aim(asked)
                 self._strike()
-                for node in self._site.nodes:
-                    node.check_alive()
-                    node.watch()
+                self._site.watch()
                 if time.monotonic() - since > STALL_S:
                     raise Stalled(f"{asked} answers, then none for {STALL_S:.0f} s\n{self._site.describe()}")
                 if time.monotonic() - told > TELL_S:
@@ -116,9 +112,10 @@ class Killer:
         self._operate(blow, self._site.server.freeze, FREEZE_S)
 
     def _failover(self, blow):
-        self._operate(blow, self._fail_over)
+        self._operate(blow, self._fail_over, blow.down_s)
 
-    def _fail_over(self):
+    def _fail_over(self, lag_s):
         begun = time.time()
-        self._site.server.fail_over(LAG_S)
-        self.failed_over = [begun, time.time()]
+        missing = self._site.server.fail_over(lag_s)
+        self._site.failed_over = [begun, None]
+        self._tell(f"failed over; the standby has {missing} outcomes and turns less than the primary had")

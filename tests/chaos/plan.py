@@ -13,7 +13,7 @@ FAR_CHANCE = 0.2
 class Blow:
     """at: the share of all answers that must have been bought. pick: in [0, 1), says which of several it hits.
 
-    down_s: how long a killed daemon or server stays away.
+    down_s: how long a killed daemon or server stays away; how far behind the standby is that takes over.
     """
 
     at: float

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .books import signature
 
 # Longest time from the provider's last byte to the record in the spool, on a busy machine.
-SPOOL_S = 0.5
+SPOOL_S = 1.0
 # A node that is back, or a server that was promoted, has told the others all it has after so long.
 SETTLE_S = 5.0
 
@@ -73,9 +73,9 @@ class Proof:
         counts["outcomes"] = sum(job.status != "none" for job in self.jobs)
         counts["succeeded"] = sum(job.status == "COMPLETED" for job in self.jobs)
         counts["duplicates"] = sum(max(0, len(job.transcripts) - 1) for job in self.jobs)
-        ends = Counter(job.status for job in self.jobs if job.status != "COMPLETED")
-        if ends:
-            self._fault(f"not all probes succeeded: {dict(ends)}")
+        ends = Counter(f"{job.status} {job.error and job.error['message']}" for job in self.jobs if not job.transcripts)
+        for end, count in ends.most_common():
+            self._fault(f"{count} probes have no transcript: {end}")
 
     def _check_job(self, job):
         for turns in job.transcripts:
@@ -165,10 +165,14 @@ class Proof:
         if kept is None or len(self.deaths) == 1:
             return None
         earlier, later = sorted((ask, kept), key=lambda one: one.arrived)
-        if self.failed_over and self.failed_over[0] <= later.arrived <= self.failed_over[1] + SETTLE_S:
+        if self.failed_over and is_within(later.arrived, self.failed_over):
             return "failed over"
         for turn in self._in_spool.get(earlier.id, ()):
-            for begin, end in self.outages[turn.node]:
-                if begin <= later.arrived and (end is None or later.arrived <= end + SETTLE_S):
-                    return "its node was out"
+            if any(is_within(later.arrived, outage) for outage in self.outages[turn.node]):
+                return "its node was out"
         return None
+
+
+def is_within(at, span):
+    """Within [from, to], or a moment behind; `to` None is still."""
+    return span[0] <= at and (span[1] is None or at <= span[1] + SETTLE_S)

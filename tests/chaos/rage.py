@@ -29,7 +29,7 @@ def _judge(site, killer):
     for node in site.nodes:
         node.daemon.stop()
     proof = Proof(jobs, books.asks_of(site.ledger()), _spools(site, wrong), [node.deaths for node in site.nodes],
-                  [node.outages for node in site.nodes], killer.failed_over)
+                  [node.outages for node in site.nodes], site.failed_over)
     verdict = proof.judge()
     verdict.faults += wrong
     return verdict

@@ -73,17 +73,21 @@ class Pair(Server):
         super().__init__()
         self.primary = self.postgres
         self.standby = Standby(self.primary).start()
-        name = self.url.partition("@/")[2].partition("?")[0]
+        self._name = name = self.url.partition("@/")[2].partition("?")[0]
         self.url = (f"postgresql://proctor@/{name}?host={self.primary.folder},{self.standby.folder}"
                     "&target_session_attrs=read-write")
 
     def fail_over(self, lag_s):
-        """The primary commits for so long what the standby never gets."""
+        """The primary commits for so long what the standby never gets: so many outcomes and turns, which it returns."""
         self.standby.part()
         pause(lag_s)
+        count = "SELECT (SELECT count(*) FROM outcomes) + (SELECT count(*) FROM checkpoints)"
+        had = int(self.primary.execute(count, self._name))
         self.primary.stop(signal.SIGKILL)
+        has = int(self.standby.execute(count, self._name))
         self.standby.promote()
         self.postgres = self.standby
+        return had - has
 
     def remove(self):
         self.primary.remove()

@@ -11,6 +11,7 @@ NODES = 3
 LEASE_S = 15.0
 LONG_CHANCE = 0.25
 MIDDLE = 0.5
+LAG_S = (0.2, 2.0)  # what the primary commits before its end, and its standby never gets
 
 
 def _stay_away(dice):
@@ -26,7 +27,7 @@ def play(dice, probes, runs, kills, tell):
     if kills["upgrade"]:
         tell("no upgrades with several daemons: none is done")
         kills = {**kills, "upgrade": 0}
-    blows = sorted([*plan.draw(dice, kills, AWAY), plan.Blow(MIDDLE, 0.0, "failover", 0.0)])
+    blows = sorted([*plan.draw(dice, kills, AWAY), plan.Blow(MIDDLE, 0.0, "failover", 0.0, dice.uniform(*LAG_S))])
     verdict, fell = play_part(Pair(), NODES, probes, runs, blows, tell)
     check_counts(verdict, probes, Counter(fell), {**kills, "failover": 1})
     return verdict, fell

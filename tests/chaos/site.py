@@ -37,12 +37,14 @@ def ini(simulator, url, shared):
 
 
 class Site:
-    """server: as those of servers.py. Leaving the block ends everything."""
+    """server: as those of servers.py. failed_over: [from, to] in wall clock; None while it has not, `to` None until all
+    daemons that run have sent the new server what they kept. Leaving the block ends everything."""
 
     def __init__(self, server, nodes=1):
         self.server = server
         self.simulator = Simulator("--latency", LATENCY, "--set", "sign=true")
         self.nodes = []
+        self.failed_over = None
         self._count = nodes
         self._shared = nodes > 1
 
@@ -99,13 +101,20 @@ class Site:
         """How many asks have ended; returns as soon as there are so many, or after `timeout` s."""
         return self.simulator.get("/_sim/wait", ledger=least, timeout=round(timeout, 3))["ledger"]
 
+    def watch(self):
+        """Looks after the daemons. AssertionError when one has ended by itself."""
+        for node in self.nodes:
+            node.check_alive()
+            node.watch()
+        if self.failed_over and self.failed_over[1] is None:
+            if all(node.is_ready() for node in self.nodes if node.expected):
+                self.failed_over[1] = time.time()
+
     def wait_end(self, answers):
         """Until every run has ended and every spool is empty. Stalled when nothing moves any more."""
         last, since = -1, time.monotonic()
         while True:
-            for node in self.nodes:
-                node.check_alive()
-                node.watch()
+            self.watch()
             asked = self.asked(max(last + 1, answers), 0.5)
             if asked != last:
                 last, since = asked, time.monotonic()

@@ -102,8 +102,8 @@ class Ground:
         with self._lock:  # a template can be copied by one at a time
             url = self._postgres.database(self._template)
         run(url, "UPDATE scenarios SET prompt = prompt || %s", f" ({case})")
-        run(url, "UPDATE runs SET definition_snapshot = definition_snapshot || jsonb_build_object('preamble', %s::text)",
-            preamble)
+        run(url, "UPDATE runs SET definition_snapshot = definition_snapshot "
+                 "|| jsonb_build_object('preamble', %s::text)", preamble)
         return url
 
 

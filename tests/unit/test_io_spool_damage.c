@@ -214,6 +214,36 @@ static void test_a_hole_in_an_earlier_segment_costs_what_was_in_it(void **state)
 	place_free(&place);
 }
 
+/* Its header begins with a zero then, as the hole ends with one. */
+static void test_a_record_of_256_bytes_is_found_behind_a_hole(void **state)
+{
+	struct place *place = place_new();
+	AUTO(mem_free_str) char *bytes = NULL;
+	size_t len, from, second;
+
+	(void)state;
+	place_open(place);
+	(void)place_append(place, 20);
+	(void)place_append(place, 20);
+	(void)place_append(place, 256 - 1 - strlen("{\"tag\":3}"));
+	place_append_many(place, 60);
+	place_close(place);
+	bytes = place_load(place, FIRST, &len);
+	second = 48 + strlen("{\"tag\":2}") + 1 + 20;
+	from = PLACE_HEADER + second;
+	assert_int_equal(bytes[from + second], 0);
+	assert_int_equal(bytes[from + second + 1], 1);
+	memset(bytes + from, 0, second);
+	place_store(place, FIRST, bytes, len);
+	place_open(place);
+	assert_true(place_stat(place).segments > 1);
+	place_read_all(place, 1, 1000);
+	assert_int_equal(place->count, 62);
+	assert_int_equal(place->seqs[0], 1);
+	assert_int_equal(place->seqs[1], 3);
+	place_free(&place);
+}
+
 static void test_a_missing_segment_is_passed_over(void **state)
 {
 	struct place *place = place_new();
@@ -486,6 +516,7 @@ int main(void)
 		cmocka_unit_test(test_a_flipped_byte_never_gives_a_wrong_record),
 		cmocka_unit_test(test_damage_in_an_earlier_segment_costs_the_damaged_records),
 		cmocka_unit_test(test_a_hole_in_an_earlier_segment_costs_what_was_in_it),
+		cmocka_unit_test(test_a_record_of_256_bytes_is_found_behind_a_hole),
 		cmocka_unit_test(test_a_missing_segment_is_passed_over),
 		cmocka_unit_test(test_damage_among_acknowledged_records_costs_nothing),
 		cmocka_unit_test(test_a_lost_cursor_means_that_all_is_read_again),
