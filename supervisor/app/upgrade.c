@@ -483,7 +483,7 @@ void upgrade_begin(struct daemon *daemon, const char *path, struct call *call)
 	daemon->upgrade = upgrade;
 	log_info("daemon.upgrading", "from=%s program=%s", PROCTOR_VERSION, upgrade->path);
 	sdnotify_reloading();
-	why = not ? mem_strdup(not ) : look_at_file(upgrade);
+	why = hindered ? mem_strdup(hindered) : look_at_file(upgrade);
 	if (why)
 		refuse(upgrade, why);
 	else
