@@ -31,7 +31,7 @@ Exit status: 0 when a JSON answer was given or serving ended as told, 64 bad usa
 broke the protocol, 74 the supervisor stopped reading, 78 the environment or a file cannot be used.
 """
 
-import importlib
+import functools
 import os
 import signal
 import sys
@@ -49,49 +49,46 @@ def open_engine(settings):
 
 
 def serve():
-    """Serves the protocol; returns the exit code."""
-    return serve_prepared(None)
-
-
-def prepare():
-    """(settings, engine): all that a worker needs, imported and read. Raises ConfigError and ImportError."""
-    from proctor import config
-    settings = config.Settings(os.environ)
-    for module in ("faulthandler", "resource", "proctor.serve", "proctor.wire"):
-        importlib.import_module(module)
-    return settings, open_engine(settings)
-
-
-def serve_prepared(prepared):
-    """Serves the protocol with what `prepare` gave, or, given None, says hello before it prepares itself."""
-    # A Ctrl-C at a terminal reaches the whole process group; the supervisor decides when we end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Serves the protocol, and says hello before it prepares itself; returns the exit code."""
+    take_signals()
     fd_in, fd_out = stdio.claim()
-    from proctor import config, log, sanitize, wire
-    try:
-        settings = prepared[0] if prepared else config.Settings(os.environ)
-    except config.ConfigError as fault:
-        log.error("worker.config", reason=str(fault))
+    settings = attempt(read_settings)
+    if settings is None:
         return EXIT_CONFIG
-    hello = {"type": "hello", "protocol": PROTOCOL, "kind": "probe", "version": VERSION,
-             "python": ".".join(map(str, sys.version_info[:3])), "pid": os.getpid(),
-             "capacity": settings.capacity, "providers": PROVIDERS}
-    stdio.write_all(fd_out, sanitize.encode(hello).encode() + b"\n")
-    import faulthandler
-    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-    allow_descriptors(settings.capacity)
-    prepared = prepared or try_to_prepare()
-    if prepared is None:
+    say_hello(settings, fd_out)
+    make_worker = attempt(prepare, settings)
+    if make_worker is None:
         return EXIT_CONFIG
-    from proctor.serve import Worker
-    return Worker(settings, prepared[1], fd_in, wire.Outbox(fd_out)).run()
+    return make_worker().run(fd_in, fd_out)
 
 
-def try_to_prepare():
-    """What `prepare` gives, or None with the reason in the log."""
+def serve_forks():
+    """Prepares once, then forks workers as told; returns the exit code."""
+    take_signals()
+    settings = attempt(read_settings)
+    make_worker = settings and attempt(prepare, settings)
+    if make_worker is None:
+        return EXIT_CONFIG
+    from proctor.forkserver import ForkServer
+    return ForkServer(lambda: serve_later(settings, make_worker)).run()
+
+
+def serve_later(settings, make_worker):
+    """Makes a worker; returns the function that has it serve on 0, 1 and 2 as they are by then."""
+    worker = make_worker()
+
+    def serve_now():
+        fd_in, fd_out = stdio.claim()
+        say_hello(settings, fd_out)
+        return worker.run(fd_in, fd_out)
+    return serve_now
+
+
+def attempt(step, *arguments):
+    """What the step gives, or None with the reason in the log."""
     from proctor import config, log
     try:
-        return prepare()
+        return step(*arguments)
     except config.ConfigError as fault:
         log.error("worker.config", reason=str(fault))
     except ImportError as fault:
@@ -99,14 +96,35 @@ def try_to_prepare():
     return None
 
 
-def serve_forks():
-    """Prepares once, then forks workers as told; returns the exit code."""
+def read_settings():
+    from proctor import config
+    return config.Settings(os.environ)
+
+
+def prepare(settings):
+    """Imports and reads all that a worker needs; returns the function that makes one, without descriptors yet.
+
+    Raises ConfigError and ImportError.
+    """
+    from proctor.serve import Worker
+    allow_descriptors(settings.capacity)
+    return functools.partial(Worker, settings, open_engine(settings))
+
+
+def take_signals():
+    """SIGINT is left to the supervisor; SIGUSR1 writes all stacks to stderr, however stuck we are."""
+    # A Ctrl-C at a terminal reaches the whole process group; the supervisor decides when we end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    prepared = try_to_prepare()
-    if prepared is None:
-        return EXIT_CONFIG
-    from proctor.forkserver import ForkServer
-    return ForkServer(lambda: serve_prepared(prepared)).run()
+    import faulthandler
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+
+
+def say_hello(settings, fd_out):
+    from proctor import sanitize
+    hello = {"type": "hello", "protocol": PROTOCOL, "kind": "probe", "version": VERSION,
+             "python": ".".join(map(str, sys.version_info[:3])), "pid": os.getpid(),
+             "capacity": settings.capacity, "providers": PROVIDERS}
+    stdio.write_all(fd_out, sanitize.encode(hello).encode() + b"\n")
 
 
 def allow_descriptors(capacity):

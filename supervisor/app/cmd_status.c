@@ -48,6 +48,21 @@ static json_t *probes_json(const struct daemon *daemon)
 			 "retried", (json_int_t)stats.retried, "turns", (json_int_t)stats.turns);
 }
 
+/* Of a degraded pool there is nothing to add. */
+static void note_given_up(const struct pool *pool, json_t *notes)
+{
+	list_foreach (at, pool_workers(pool)) {
+		const struct worker *worker = list_entry(at, struct worker, link);
+
+		if (worker->given_up && !pool_degraded(pool))
+			json_array_append_new(
+				notes,
+				json_sprintf("%s is given up on, and tried again every few minutes: "
+					     "%s",
+					     worker->name, worker->last_death ? worker->last_death : "?"));
+	}
+}
+
 /* What an operator should know, in sentences. */
 static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 {
@@ -65,6 +80,8 @@ static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 		if (pool_degraded(pool))
 			json_array_append_new(notes, json_sprintf("the worker pool %s is degraded: %s",
 								  pool_name(pool), pool_degraded(pool)));
+	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
+		note_given_up(pool, notes);
 	cmd_tree_notes(daemon, notes);
 	if (json_is_true(json_object_get(environment, "known")) &&
 	    !json_is_true(json_object_get(environment, "healthy")))

@@ -57,16 +57,17 @@ static json_t *sight_json(const struct daemon *daemon, const struct sight *sight
 
 /* ---- workers ---- */
 
-static json_t *worker_json(const struct daemon *daemon, const struct worker *worker)
+static json_t *worker_json(const struct daemon *daemon, const struct pool *pool, const struct worker *worker)
 {
 	bool serving = worker->state == W_READY;
+	bool on_trial = worker->given_up && worker->state == W_PARKED;
 	const struct sight sight = {
 		.name = worker->name,
 		.kind = "worker",
 		.state = worker->next_start_ms ? "waiting" : worker_state_name(worker->state),
 		.pid = worker_pid(worker),
 		.up_since_ms = worker->started_ms,
-		.next_start_ms = worker->next_start_ms,
+		.next_start_ms = on_trial ? pool_next_try_ms(pool) : worker->next_start_ms,
 		.restarts = worker->restarts,
 		.why = serving ? NULL : worker->last_death,
 	};
@@ -80,7 +81,7 @@ static json_t *workers_json(const struct daemon *daemon, const struct pool *pool
 
 	list_foreach (at, pool_workers(pool)) {
 		(void)json_array_append_new(workers,
-					    worker_json(daemon, list_entry(at, struct worker, link)));
+					    worker_json(daemon, pool, list_entry(at, struct worker, link)));
 	}
 	return workers;
 }
@@ -114,8 +115,10 @@ static void look_at_pool(const struct pool *pool, struct sight *sight)
 	sight->kind = "pool";
 	sight->pid = pool_forkserver_pid(pool);
 	sight->more = pool_degraded(pool);
-	if (sight->more)
-		sight->state = "degraded";
+	if (!sight->more)
+		return;
+	sight->state = "degraded";
+	sight->next_start_ms = pool_next_try_ms(pool);
 }
 
 static json_t *node_json(const struct daemon *daemon, struct suptree_node *node);
@@ -219,6 +222,18 @@ static void note_parked(const struct daemon *daemon, struct suptree_node *node, 
 		note_parked(daemon, child, notes);
 }
 
+/* A group that waits for such a one says nothing new. */
+static void note_stumbled(struct suptree_node *node, json_t *notes)
+{
+	struct suptree_node *child;
+
+	if (suptree_has_stumbled(node) && !suptree_is_group(node))
+		(void)json_array_append_new(
+			notes, json_sprintf("%s is not up: %s", suptree_name(node), suptree_why(node)));
+	for (size_t i = 0; (child = suptree_child(node, i)); i++)
+		note_stumbled(child, notes);
+}
+
 void cmd_tree_notes(struct daemon *daemon, json_t *notes)
 {
 	const char *degraded = suptree_degraded(tree_nodes(daemon->tree));
@@ -228,6 +243,7 @@ void cmd_tree_notes(struct daemon *daemon, json_t *notes)
 	/* What is on trial just now is not parked, and not yet trusted. */
 	if (degraded && json_array_size(notes) == before)
 		(void)json_array_append_new(notes, json_sprintf("on trial: %s", degraded));
+	note_stumbled(suptree_root(tree_nodes(daemon->tree)), notes);
 }
 
 /* ---- an operator's word ---- */

@@ -77,6 +77,11 @@ static void start_postgres(void *leaf)
 	service_start(embedded_service(((struct daemon *)leaf)->embedded));
 }
 
+static void forget_failures(void *leaf)
+{
+	service_forget_failures(embedded_service(((struct daemon *)leaf)->embedded));
+}
+
 static void stop_postgres(void *leaf, bool at_once)
 {
 	(void)at_once; /* a second call is enough */
@@ -207,9 +212,9 @@ int storage_make(struct daemon *daemon, const char *state_id, char **ret_error)
 
 void storage_plant(struct daemon *daemon, struct suptree_node *root)
 {
-	const struct suptree_leaf postgres = { .start = start_postgres,
-					       .stop = stop_postgres,
-					       .leaf = daemon };
+	const struct suptree_leaf postgres = {
+		.start = start_postgres, .stop = stop_postgres, .forget = forget_failures, .leaf = daemon
+	};
 	const struct suptree_leaf store = { .start = start_store, .stop = stop_store, .leaf = daemon };
 
 	if (daemon->embedded)

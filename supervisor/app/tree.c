@@ -57,6 +57,11 @@ static void stop_service(void *leaf, bool at_once)
 	service_stop(((struct branch *)leaf)->service);
 }
 
+static void forget_failures(void *leaf)
+{
+	service_forget_failures(((struct branch *)leaf)->service);
+}
+
 static void on_service_up(void *arg, struct service *service)
 {
 	(void)service;
@@ -112,7 +117,9 @@ static struct service_spec service_spec_of(const struct daemon *daemon, size_t i
 static void add_service(struct daemon *daemon, struct branch *branch, struct suptree_node *parent,
 			size_t index)
 {
-	const struct suptree_leaf leaf = { .start = start_service, .stop = stop_service, .leaf = branch };
+	const struct suptree_leaf leaf = {
+		.start = start_service, .stop = stop_service, .forget = forget_failures, .leaf = branch
+	};
 	const struct service_spec spec = service_spec_of(daemon, index);
 	const struct service_events events = {
 		.up = on_service_up,
@@ -144,6 +151,11 @@ static void stop_pool(void *leaf, bool at_once)
 static void on_pool_up(void *arg)
 {
 	suptree_up(((struct branch *)arg)->node);
+}
+
+static void on_pool_stumbled(void *arg, const char *why)
+{
+	suptree_stumbled(((struct branch *)arg)->node, why);
 }
 
 static void on_pool_stopped(void *arg)
@@ -186,6 +198,7 @@ static int add_pool(struct daemon *daemon, struct branch *branch, struct suptree
 	const struct suptree_leaf leaf = { .start = start_pool, .stop = stop_pool, .leaf = branch };
 	const struct pool_events events = {
 		.up = on_pool_up,
+		.stumbled = on_pool_stumbled,
 		.room = on_room,
 		.turn = on_turn,
 		.result = on_result,

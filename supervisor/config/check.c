@@ -4,27 +4,18 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "config/check_private.h"
 #include "config/config.h"
 #include "config/sections.h"
 #include "config/words.h"
-#include "policy/backoff.h"
-#include "policy/intensity.h"
-#include "policy/restart.h"
 
 #define SOCKET_MAX 107 /* sun_path less its NUL */
 
 /* Leaves that the daemon itself plants in the tree. */
 static const char *const own_names[] = { "postgres", "store", "root" };
 
-struct checker {
-	const struct config *config;
-	const char *file;
-	char **ret_error;
-};
-
-/* A check that failed: where, and what is wrong; takes `what`. key NULL: the section as such is wrong. */
-static int refuse(const struct checker *ch, enum key_section kind, const char *name, const char *key,
-		  char *what)
+int check_refuse(const struct checker *ch, enum key_section kind, const char *name, const char *key,
+		 char *what)
 {
 	AUTO(mem_free_str) char *title = sections_title(kind, name);
 	AUTO(mem_free_str) char *at = NULL;
@@ -38,7 +29,7 @@ static int refuse(const struct checker *ch, enum key_section kind, const char *n
 	return -EINVAL;
 }
 
-static bool is_given(const struct checker *ch, enum key_section kind, const char *name, const char *key)
+bool check_is_given(const struct checker *ch, enum key_section kind, const char *name, const char *key)
 {
 	return sections_line(ch->config, kind, name, key) > 0;
 }
@@ -51,9 +42,9 @@ static int check_delays(const struct checker *ch, enum key_section kind, const c
 	if (delay_ms <= max_ms)
 		return 0;
 	/* Told of the one that the file gave, else of the second. */
-	return refuse(ch, kind, name, is_given(ch, kind, name, keys[0]) ? keys[0] : keys[1],
-		      mem_printf("%s is %s and %s is %s; the first may not be above the second", keys[0],
-				 delay, keys[1], max));
+	return check_refuse(ch, kind, name, check_is_given(ch, kind, name, keys[0]) ? keys[0] : keys[1],
+			    mem_printf("%s is %s and %s is %s; the first may not be above the second",
+				       keys[0], delay, keys[1], max));
 }
 
 static const char *const restart_keys[2] = { "restart_delay", "restart_delay_max" };
@@ -63,14 +54,14 @@ static int check_service(const struct checker *ch, const struct config_service *
 	bool by_command = service->ready_ms == CONFIG_READY_COMMAND;
 
 	if (!service->command.len)
-		return refuse(ch, KEY_SERVICE, service->name, "command",
-			      mem_strdup("empty; a service must have a program to run"));
+		return check_refuse(ch, KEY_SERVICE, service->name, "command",
+				    mem_strdup("empty; a service must have a program to run"));
 	if (by_command && !service->ready_command.len)
-		return refuse(ch, KEY_SERVICE, service->name, "ready_command",
-			      mem_strdup("empty; with ready = command it must have a program to run"));
+		return check_refuse(ch, KEY_SERVICE, service->name, "ready_command",
+				    mem_strdup("empty; with ready = command it must have a program to run"));
 	if (!by_command && service->ready_command.len)
-		return refuse(ch, KEY_SERVICE, service->name, "ready_command",
-			      mem_strdup("would never run; set ready = command, or remove it"));
+		return check_refuse(ch, KEY_SERVICE, service->name, "ready_command",
+				    mem_strdup("would never run; set ready = command, or remove it"));
 	return check_delays(ch, KEY_SERVICE, service->name, restart_keys, service->restart_delay_ms,
 			    service->restart_delay_max_ms);
 }
@@ -94,7 +85,7 @@ static int check_socket(const struct checker *ch)
 
 	if (c->control.socket[0] || strlen(c->daemon.run_dir) + strlen("/proctor.sock") <= SOCKET_MAX)
 		return 0;
-	return refuse(
+	return check_refuse(
 		ch, KEY_DAEMON, NULL, "run_dir",
 		mem_printf("too long for a socket in it, whose path has at most %d bytes; use a shorter "
 			   "one, or set socket in [control]",
@@ -111,18 +102,20 @@ static int check_name(const struct checker *ch, size_t index)
 
 	for (size_t i = 0; i < ARRAY_LEN(own_names); i++) {
 		if (!strcmp(own_names[i], name))
-			return refuse(ch, self.kind, name, NULL,
-				      mem_printf("the name %s is the daemon's own; choose another", name));
+			return check_refuse(
+				ch, self.kind, name, NULL,
+				mem_printf("the name %s is the daemon's own; choose another", name));
 	}
 	for (size_t i = 0; i < index; i++) {
 		struct section other = sections_of_child(c, &c->children[i]);
 		AUTO(mem_free_str) char *title = sections_title(other.kind, other.name);
 
 		if (!strcmp(other.name, name))
-			return refuse(ch, self.kind, name, NULL,
-				      mem_printf("the name is taken by [%s]; groups, pools and services must "
-						 "have different names",
-						 title));
+			return check_refuse(
+				ch, self.kind, name, NULL,
+				mem_printf("the name is taken by [%s]; groups, pools and services must "
+					   "have different names",
+					   title));
 	}
 	return 0;
 }
@@ -150,9 +143,9 @@ static int check_parent(const struct checker *ch, const struct config_child *chi
 
 	if (config_find_group(c, group))
 		return 0;
-	return refuse(ch, self.kind, self.name, "group",
-		      *group ? no_such_group(c, group)
-			     : mem_strdup("empty; allowed is root, or another group"));
+	return check_refuse(ch, self.kind, self.name, "group",
+			    *group ? no_such_group(c, group)
+				   : mem_strdup("empty; allowed is root, or another group"));
 }
 
 /* Every parent exists by now. The way up from a group either ends at root or comes back to the group, or it
@@ -167,8 +160,8 @@ static int check_cycle(const struct checker *ch, const struct config_group *grou
 		up = config_find_group(c, up->group);
 		mem_set_str(&way, mem_printf("%s in %s", way, up->name));
 		if (up == group)
-			return refuse(ch, KEY_GROUP, group->name, "group",
-				      mem_printf("a cycle: %s; put one of them in root", way));
+			return check_refuse(ch, KEY_GROUP, group->name, "group",
+					    mem_printf("a cycle: %s; put one of them in root", way));
 	}
 	return 0;
 }
@@ -179,8 +172,9 @@ static int check_tree(const struct checker *ch)
 	int r = 0;
 
 	if (config_root(c)->group[0])
-		return refuse(ch, KEY_GROUP, config_root(c)->name, "group",
-			      mem_strdup("root is the top of the tree and stands in no group; remove it"));
+		return check_refuse(
+			ch, KEY_GROUP, config_root(c)->name, "group",
+			mem_strdup("root is the top of the tree and stands in no group; remove it"));
 	for (size_t i = 0; i < c->nchildren && r == 0; i++)
 		r = check_name(ch, i);
 	for (size_t i = 0; i < c->nchildren && r == 0; i++)
@@ -206,13 +200,14 @@ static int check_provider(const struct checker *ch, const struct config_pool *po
 	const char *provider = pool->providers.words[word];
 
 	if (names_provider(pool, provider, word))
-		return refuse(ch, KEY_POOL, pool->name, "providers",
-			      mem_printf("%s stands in it twice; remove one", provider));
+		return check_refuse(ch, KEY_POOL, pool->name, "providers",
+				    mem_printf("%s stands in it twice; remove one", provider));
 	for (const struct config_pool *other = ch->config->pools; other != pool; other++) {
 		if (names_provider(other, provider, other->providers.len))
-			return refuse(ch, KEY_POOL, pool->name, "providers",
-				      mem_printf("%s is named by [pool:%s] too; a provider has one pool",
-						 provider, other->name));
+			return check_refuse(
+				ch, KEY_POOL, pool->name, "providers",
+				mem_printf("%s is named by [pool:%s] too; a provider has one pool", provider,
+					   other->name));
 	}
 	return 0;
 }
@@ -249,7 +244,7 @@ static int check_providers(const struct checker *ch)
 		if (r < 0 || pool->providers.len)
 			continue;
 		if (others)
-			return refuse(
+			return check_refuse(
 				ch, KEY_POOL, pool->name, "providers",
 				mem_printf("empty, as in [pool:%s]; only one pool may leave it empty and "
 					   "so run what no other names",
@@ -259,98 +254,17 @@ static int check_providers(const struct checker *ch)
 	if (r < 0)
 		return r;
 	if (!others && *unnamed)
-		return refuse(ch, KEY_POOL, last->name, "providers",
-			      mem_printf("no pool runs %s; add what is missing, or leave providers empty in "
-					 "one pool",
-					 unnamed));
+		return check_refuse(
+			ch, KEY_POOL, last->name, "providers",
+			mem_printf("no pool runs %s; add what is missing, or leave providers empty in "
+				   "one pool",
+				   unnamed));
 	if (others && !*unnamed)
-		return refuse(
+		return check_refuse(
 			ch, KEY_POOL, others->name, "providers",
 			mem_strdup("empty, but other pools name every provider, so it would have nothing "
 				   "to do; name some here, or remove the pool"));
 	return 0;
-}
-
-/* ---- whether a crash loop can use up the intensity ---- */
-
-struct loop_of_crashes {
-	enum key_section kind;
-	const char *name;
-	int slots; /* that fail side by side */
-	int64_t delay_ms, max_ms;
-};
-
-/* From the first failure to the one that exceeds the limit, at the least: lives of no length, and of each
- * delay the half that is certain. */
-static int64_t least_ms(const struct loop_of_crashes *loop, int intensity)
-{
-	int failures = intensity_of_pool(intensity, loop->slots) + 1;
-	int of_each = (failures + loop->slots - 1) / loop->slots;
-	int64_t sum_ms = 0;
-
-	for (int n = 1; n < of_each; n++)
-		sum_ms += backoff_delay_ms(loop->delay_ms, loop->max_ms, (unsigned)n, 0);
-	return sum_ms;
-}
-
-static int refuse_unreachable(const struct checker *ch, const struct config_group *group,
-			      const struct loop_of_crashes *loop)
-{
-	int64_t need_ms = least_ms(loop, group->intensity);
-	AUTO(mem_free_str) char *title = sections_title(loop->kind, loop->name);
-	AUTO(mem_free_str) char *period = key_duration_text(group->period_ms);
-	AUTO(mem_free_str) char *need = key_duration_text(need_ms);
-	AUTO(mem_free_str) char *enough = key_duration_text((need_ms + 999) / 1000 * 1000);
-	int reachable = group->intensity - 1;
-	char *what;
-
-	while (reachable > 0 && least_ms(loop, reachable) > group->period_ms)
-		reachable--;
-	what = mem_printf("can never be exceeded by [%s]: its restart_delay spreads %d failures over %s at "
-			  "least, and period is %s; set period to %s or more, ",
-			  title, intensity_of_pool(group->intensity, loop->slots) + 1, need, period, enough);
-	if (reachable > 0)
-		mem_set_str(&what, mem_printf("%sintensity to %d or less, or a shorter restart_delay", what,
-					      reachable));
-	else
-		mem_set_str(&what, mem_printf("%sor a shorter restart_delay", what));
-	if (is_given(ch, KEY_GROUP, group->name, "intensity") ||
-	    is_given(ch, KEY_GROUP, group->name, "period"))
-		return refuse(ch, KEY_GROUP, group->name, "intensity", what);
-	mem_set_str(&what, mem_printf("the intensity of [group:%s] %s", group->name, what));
-	return refuse(ch, loop->kind, loop->name, "restart_delay", what);
-}
-
-static int check_reach(const struct checker *ch, const char *group_name, const struct loop_of_crashes *loop)
-{
-	const struct config_group *group = config_find_group(ch->config, group_name);
-
-	return least_ms(loop, group->intensity) <= group->period_ms ? 0 : refuse_unreachable(ch, group, loop);
-}
-
-static int check_intensities(const struct checker *ch)
-{
-	const struct config *c = ch->config;
-	int r = 0;
-
-	for (size_t i = 0; i < c->npools && r == 0; i++) {
-		const struct config_pool *pool = &c->pools[i];
-		const struct loop_of_crashes loop = { KEY_POOL, pool->name, pool->size,
-						      pool->restart_delay_ms, pool->restart_delay_max_ms };
-
-		r = check_reach(ch, pool->group, &loop);
-	}
-	for (size_t i = 0; i < c->nservices && r == 0; i++) {
-		const struct config_service *service = &c->services[i];
-		const struct loop_of_crashes loop = { KEY_SERVICE, service->name, 1,
-						      service->restart_delay_ms,
-						      service->restart_delay_max_ms };
-
-		/* What is never restarted makes no crash loop. */
-		if (service->type != RESTART_TEMPORARY)
-			r = check_reach(ch, service->group, &loop);
-	}
-	return r;
 }
 
 int config_check(const struct config *c, const char *file, char **ret_error)
@@ -360,8 +274,8 @@ int config_check(const struct config *c, const char *file, char **ret_error)
 	int r;
 
 	if (c->database.shared)
-		return refuse(&ch, KEY_DATABASE, NULL, "shared",
-			      mem_strdup("yes is not supported yet; allowed is no"));
+		return check_refuse(&ch, KEY_DATABASE, NULL, "shared",
+				    mem_strdup("yes is not supported yet; allowed is no"));
 	r = check_delays(&ch, KEY_RETRY, NULL, retry_keys, c->retry.base_delay_ms, c->retry.max_delay_ms);
 	if (r == 0)
 		r = check_socket(&ch);
@@ -371,5 +285,5 @@ int config_check(const struct config *c, const char *file, char **ret_error)
 		r = check_leaves(&ch);
 	if (r == 0)
 		r = check_providers(&ch);
-	return r < 0 ? r : check_intensities(&ch);
+	return r < 0 ? r : check_reach(&ch);
 }

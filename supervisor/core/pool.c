@@ -26,6 +26,7 @@ int pool_make_window(struct pool *pool)
 		return r;
 	intensity_free(&pool->window);
 	pool->window = fresh;
+	pool_slots_free(pool);
 	return 0;
 }
 
@@ -113,6 +114,7 @@ void pool_free(struct pool **pool)
 	mem_free_words(&dead->fork_argv);
 	mem_free_words(&dead->env);
 	intensity_free(&dead->window);
+	pool_slots_free(dead);
 	loop_timer_free(&dead->forkserver_timer);
 	loop_timer_free(&dead->canary_timer);
 	free(dead->degraded);
@@ -151,9 +153,14 @@ void pool_set_drain_timeout(struct pool *pool, int64_t drain_ms)
 
 void pool_start(struct pool *pool)
 {
-	pool->stopping = pool->up_told = pool->stopped_told = false;
+	pool->stopping = pool->up_told = pool->stumbled_told = pool->stopped_told = false;
 	while (pool_highest_number(pool) < pool->size)
 		(void)pool_add_worker(pool, pool_highest_number(pool) + 1);
+	list_foreach (at, &pool->workers) {
+		struct worker *worker = list_entry(at, struct worker, link);
+
+		worker->boot_failed = worker->given_up = false;
+	}
 	pool->start_due = true;
 	if (!pool->fork_argv) {
 		start_workers(pool);

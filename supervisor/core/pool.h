@@ -4,7 +4,8 @@
 /* A pool of probe workers: how many there are, and what follows when one dies.
  * Restarts are decided by policy/restart.h and policy/intensity.h. When the intensity is exceeded the pool is
  * degraded: it is parked but for one canary that is tried again every few minutes; one that proves itself
- * brings the others back. */
+ * brings the others back. A single place of a large pool that exceeds it is parked and tried in the same way,
+ * alone. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,14 +24,19 @@ struct pool;
 struct pool_events {
 	/* Once after each pool_start(): the first worker is ready, or the pool has given up for now. */
 	void (*up)(void *arg);
+	/* At most once, before `up`: every worker has failed to boot, and is tried again or parked. `why` is
+	 * one line. */
+	void (*stumbled)(void *arg, const char *why);
 	/* A worker has room now that had none (ready, or a probe left it). */
 	void (*room)(void *arg);
 	void (*turn)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
 	void (*result)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
 	void (*released)(void *arg, struct worker *worker, struct probe *probe,
 			 const struct worker_death *death);
-	/* For the events table: "worker.ready", "worker.exit", "pool.degraded", "pool.recovered". `data` is a
-	 * JSON object or NULL. */
+	/* For the events table: "worker.ready", "worker.exit", "worker.suspect", "worker.given_up",
+	 * "worker.restored", "pool.stumbled", "pool.degraded", "pool.recovered". `data` is a JSON object or
+	 * NULL.
+	 */
 	void (*event)(void *arg, const char *level, const char *kind, const char *subject, const char *data);
 	/* The last process has gone after pool_stop(). */
 	void (*stopped)(void *arg);
@@ -91,6 +97,9 @@ int pool_intensity(const struct pool *pool); /* restarts borne in the window: it
 int64_t pool_period_ms(const struct pool *pool);
 
 pid_t pool_forkserver_pid(const struct pool *pool); /* 0 while there is none */
+
+/* When what was given up on, the pool or a place of it, is tried again: monotonic; 0 = nothing is. */
+int64_t pool_next_try_ms(const struct pool *pool);
 
 /* Degraded: why, one line; NULL when not. */
 const char *pool_degraded(const struct pool *pool);

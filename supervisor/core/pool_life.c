@@ -14,8 +14,6 @@
 #include "io/loop.h"
 #include "policy/intensity.h"
 
-enum { CANARY_MS = 5 * 60 * 1000 };
-
 static void roll_on(struct pool *pool);
 
 static void tell_up(struct pool *pool)
@@ -24,6 +22,28 @@ static void tell_up(struct pool *pool)
 		return;
 	pool->up_told = true;
 	pool->events.up(pool->events.arg);
+}
+
+/* A life has ended and none was ready yet. When that has happened to every worker, the pool is not to be
+ * waited for: it may go on like that for ever. */
+static void note_failed_boot(struct pool *pool, struct worker *worker)
+{
+	AUTO(mem_free_str) char *why = NULL;
+
+	worker->boot_failed = true;
+	if (pool->stumbled_told)
+		return;
+	list_foreach (at, &pool->workers) {
+		if (!list_entry(at, struct worker, link)->boot_failed)
+			return;
+	}
+	pool->stumbled_told = true;
+	why = mem_printf("no worker has come up; newest: %s",
+			 worker->last_death ? worker->last_death : "unknown");
+	log_warning("pool.stumbled", "pool=%s reason=\"%s\" next=\"what stands behind it is started\"",
+		    pool->config->name, why);
+	pool->events.event(pool->events.arg, "warning", "pool.stumbled", pool->config->name, NULL);
+	pool->events.stumbled(pool->events.arg, why);
 }
 
 static void escalate(struct pool *pool, const struct worker *worker)
@@ -35,7 +55,7 @@ static void escalate(struct pool *pool, const struct worker *worker)
 				    (long long)(pool->group->period_ms / 1000),
 				    worker->last_death ? worker->last_death : "unknown");
 	log_error("pool.degraded", "pool=%s reason=\"%s\" next=\"one canary every %d s\"", pool->config->name,
-		  pool->degraded, CANARY_MS / 1000);
+		  pool->degraded, POOL_CANARY_MS / 1000);
 	pool->events.event(pool->events.arg, "error", "pool.degraded", pool->config->name, NULL);
 	list_foreach (at, &pool->workers) {
 		struct worker *other = list_entry(at, struct worker, link);
@@ -43,7 +63,7 @@ static void escalate(struct pool *pool, const struct worker *worker)
 		if (!worker_state_has_process(other->state))
 			worker_park(other);
 	}
-	loop_timer_start(pool->canary_timer, CANARY_MS);
+	pool_arm_canary(pool);
 	tell_up(pool);
 }
 
@@ -59,6 +79,7 @@ static void recover(struct pool *pool)
 
 		if (worker_state_has_process(worker->state))
 			continue;
+		pool_slot_forgive(pool, worker);
 		restart_unpark(&worker->slot);
 		worker_start(worker);
 	}
@@ -68,6 +89,11 @@ void pool_on_canary(void *arg)
 {
 	struct pool *pool = arg;
 
+	if (!pool->degraded) {
+		if (pool_slots_try(pool))
+			pool_arm_canary(pool);
+		return;
+	}
 	list_foreach (at, &pool->workers) {
 		struct worker *worker = list_entry(at, struct worker, link);
 
@@ -78,14 +104,14 @@ void pool_on_canary(void *arg)
 		worker_start(worker);
 		break;
 	}
-	loop_timer_start(pool->canary_timer, CANARY_MS);
+	pool_arm_canary(pool);
 }
 
 static void on_proven(void *arg, struct worker *worker)
 {
 	struct pool *pool = arg;
 
-	(void)worker;
+	pool_slot_forgive(pool, worker);
 	if (pool->degraded)
 		recover(pool);
 }
@@ -157,6 +183,7 @@ static void replace(struct pool *pool, struct worker *elder)
 	list_insert(elder->link.prev, &elder->link, &heir->link);
 	heir->restarts = elder->restarts + 1;
 	heir->slot = elder->slot;
+	heir->given_up = elder->given_up;
 	heir->elder = elder;
 	elder->heir = heir;
 	worker_start(heir);
@@ -242,6 +269,7 @@ static void restart_one(struct pool *pool, struct worker *worker)
 		worker_drain(worker, pool->drain_ms);
 		return;
 	}
+	pool_slot_forgive(pool, worker);
 	restart_unpark(&worker->slot);
 	worker_start(worker);
 }
@@ -270,10 +298,33 @@ static void roll_on(struct pool *pool)
 	restart_one(pool, next);
 }
 
+static void start_again(struct worker *worker, const struct restart_verdict *verdict)
+{
+	log_info("worker.restart", "worker=%s next=%s delay_ms=%lld failures=%u", worker->name,
+		 restart_action_name(verdict->action), (long long)verdict->delay_ms, worker->slot.failures);
+	switch (verdict->action) {
+	case RESTART_NOW:
+		worker_start_after(worker, 0);
+		break;
+	case RESTART_AFTER:
+		worker_start_after(worker, verdict->delay_ms);
+		break;
+	case RESTART_PARK:
+	case RESTART_NEVER:
+		log_error(
+			"worker.parked",
+			"worker=%s reason=\"%s\" remedy=\"mend the cause, then: proctorctl workers restart\"",
+			worker->name, worker->last_death);
+		worker_park(worker);
+		break;
+	}
+}
+
 static void on_died(void *arg, struct worker *worker, const struct worker_death *death)
 {
 	struct pool *pool = arg;
 	struct restart_verdict verdict = decide(pool, worker, death);
+	bool slot_exceeds;
 	AUTO(mem_free_str) char *record = crash_record(worker, death, &verdict);
 
 	pool->events.event(pool->events.arg, death->blame.planned ? "info" : "warning", "worker.exit",
@@ -295,30 +346,21 @@ static void on_died(void *arg, struct worker *worker, const struct worker_death 
 		worker_start_after(worker, 0);
 		return;
 	}
-	if (verdict.counts && intensity_add(pool->window, loop_now_ms(pool->loop)))
+	if (!pool->up_told)
+		note_failed_boot(pool, worker);
+	slot_exceeds = verdict.counts && (worker->given_up || pool_slot_exceeds(pool, worker));
+	/* A trial that failed has its own pace, and says nothing about the others. */
+	if (verdict.counts && !worker->given_up && intensity_add(pool->window, loop_now_ms(pool->loop)))
 		escalate(pool, worker);
 	if (pool->degraded && !death->blame.planned) {
 		worker_park(worker);
 		return;
 	}
-	log_info("worker.restart", "worker=%s next=%s delay_ms=%lld failures=%u", worker->name,
-		 restart_action_name(verdict.action), (long long)verdict.delay_ms, worker->slot.failures);
-	switch (verdict.action) {
-	case RESTART_NOW:
-		worker_start_after(worker, 0);
-		break;
-	case RESTART_AFTER:
-		worker_start_after(worker, verdict.delay_ms);
-		break;
-	case RESTART_PARK:
-	case RESTART_NEVER:
-		log_error(
-			"worker.parked",
-			"worker=%s reason=\"%s\" remedy=\"mend the cause, then: proctorctl workers restart\"",
-			worker->name, worker->last_death);
-		worker_park(worker);
-		break;
+	if (slot_exceeds) {
+		pool_slot_give_up(pool, worker);
+		return;
 	}
+	start_again(worker, &verdict);
 }
 
 void pool_give_program(const struct pool *pool, struct worker *worker)

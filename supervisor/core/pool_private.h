@@ -22,12 +22,15 @@ struct pool {
 	int size;	  /* wanted */
 	int64_t drain_ms; /* for calls under way in a worker that is to make room for another */
 	struct intensity *window;
+	struct intensity **slot_windows; /* by number - 1; an entry is NULL until a restart there counts */
+	int slots;
 	struct loop_timer *canary_timer;
-	char *degraded; /* why; NULL while all is well */
-	int rolling;	/* number of the worker being replaced in a rolling restart; 0 = none */
+	int64_t canary_ms; /* when it fires; meaningful while it is armed */
+	char *degraded;	   /* why; NULL while all is well */
+	int rolling;	   /* number of the worker being replaced in a rolling restart; 0 = none */
 	int rolling_last;
 	bool stopping;
-	bool up_told, stopped_told;
+	bool up_told, stumbled_told, stopped_told;
 };
 
 /* pool.c. A fresh window for its group's limits and its size. */
@@ -40,5 +43,24 @@ struct worker *pool_add_worker(struct pool *pool, int number);
 void pool_give_program(const struct pool *pool, struct worker *worker);
 void pool_retire(struct pool *pool, struct worker *worker);
 void pool_on_canary(void *arg);
+
+/* pool_slot.c */
+
+/* Counts one restart there; true when it was one too many. */
+bool pool_slot_exceeds(struct pool *pool, const struct worker *worker);
+void pool_slot_give_up(struct pool *pool, struct worker *worker);
+
+/* It has proven itself, or an operator wants it. */
+void pool_slot_forgive(struct pool *pool, struct worker *worker);
+
+/* The next try of what was given up on: in POOL_CANARY_MS. */
+enum { POOL_CANARY_MS = 5 * 60 * 1000 };
+void pool_arm_canary(struct pool *pool);
+
+/* Starts those given up on that do not run; true when there are such, running or not. */
+bool pool_slots_try(struct pool *pool);
+
+/* Forgets what was counted. */
+void pool_slots_free(struct pool *pool);
 
 #endif

@@ -430,6 +430,11 @@ void service_start(struct service *service)
 		service_prepared(service, NULL, false);
 }
 
+void service_forget_failures(struct service *service)
+{
+	restart_unpark(&service->slot);
+}
+
 void service_reconfigure(struct service *service, const struct service_spec *spec)
 {
 	take_spec(service, spec);

@@ -66,6 +66,9 @@ void service_free(struct service **service);
 
 void service_start(struct service *service);
 
+/* Its back-off begins anew. */
+void service_forget_failures(struct service *service);
+
 /* A new spec: one that runs is stopped and started again with it, as planned. */
 void service_reconfigure(struct service *service, const struct service_spec *spec);
 

@@ -31,8 +31,10 @@ static size_t index_of(const struct suptree_node *node)
 
 static void set_state(struct suptree_node *node, enum suptree_state state)
 {
+	if (state == SUPTREE_UP && node->stumbled)
+		mem_free(&node->why);
 	if (state != SUPTREE_STARTING)
-		node->retrying = false;
+		node->retrying = node->stumbled = false;
 	if (node->state == state)
 		return;
 	log_debug("tree.state", "node=%s state=%s was=%s", node->name, suptree_state_name(state),
@@ -162,6 +164,18 @@ static void start_later(struct suptree_node *group, int64_t delay_ms)
 	loop_timer_start(group->timer, delay_ms);
 }
 
+/* What the node, and all below it, did before is answered for by whoever starts it next. */
+void suptree_forget_failures(struct suptree_node *node)
+{
+	node->failures = 0;
+	if (node->window)
+		intensity_reset(node->window);
+	if (!node->is_group && node->leaf.forget)
+		node->leaf.forget(node->leaf.leaf);
+	for (size_t i = 0; i < node->count; i++)
+		suptree_forget_failures(node->children[i]);
+}
+
 /* All children are down after too many restarts, or after one that failed at boot. */
 static void group_has_failed(struct suptree_node *group)
 {
@@ -173,6 +187,8 @@ static void group_has_failed(struct suptree_node *group)
 		group->failures = 0;
 	delay_ms = backoff_delay_ms(pace->delay_ms, pace->delay_max_ms, ++group->failures, clock_random());
 	intensity_reset(group->window);
+	for (size_t i = 0; i < group->count; i++)
+		suptree_forget_failures(group->children[i]);
 	set_state(group, group->was_up ? SUPTREE_DOWN : SUPTREE_STARTING);
 	group->was_up = false;
 	if (child_failed(group, true, delay_ms) == SUPTREE_YOURSELF) {
@@ -202,12 +218,14 @@ static void after_stop(struct suptree_node *group)
 }
 
 /* Whether those behind this child wait for it. At the root they do not wait for one that has failed and tries
- * again by itself: there is nobody above who would end the waiting. */
+ * again by itself, as there is nobody above who would end the waiting; nor anywhere for one that has failed
+ * without its group's knowing what to do about it. */
 static bool holds_up(const struct suptree_node *child)
 {
 	const struct suptree_node *group = child->parent;
 
-	if (child->retrying && !group->parent && group->strategy == STRATEGY_ONE_FOR_ONE)
+	if (group->strategy == STRATEGY_ONE_FOR_ONE &&
+	    (child->stumbled || (child->retrying && !group->parent)))
 		return false;
 	return child->state == SUPTREE_STARTING || child->state == SUPTREE_STOPPING;
 }
@@ -307,6 +325,7 @@ static enum suptree_answer park_child(struct suptree_node *node)
 	const struct suptree_node *root = tree->root;
 
 	node->on_trial = true;
+	suptree_forget_failures(node);
 	intensity_reset(root->window);
 	log_error("tree.degraded",
 		  "node=%s reason=\"more than %d restarts in %lld s\" next=\"a trial every %lld s\"",
@@ -402,6 +421,23 @@ void suptree_up(struct suptree_node *node)
 	set_state(node, SUPTREE_UP);
 	if (node->parent)
 		suptree_advance(node->parent);
+}
+
+void suptree_stumbled(struct suptree_node *node, const char *why)
+{
+	struct suptree_node *group = node->parent;
+	AUTO(mem_free_str) char *whose = NULL;
+
+	if (node->state != SUPTREE_STARTING || !group)
+		return;
+	node->stumbled = true;
+	mem_set_str(&node->why, mem_strdup(why));
+	if (group->strategy == STRATEGY_ONE_FOR_ONE) {
+		suptree_advance(group);
+		return;
+	}
+	whose = mem_printf("%s: %s", node->name, why);
+	suptree_stumbled(group, whose);
 }
 
 void suptree_down(struct suptree_node *node)

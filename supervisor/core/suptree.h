@@ -35,6 +35,9 @@ enum suptree_state {
 struct suptree_leaf {
 	void (*start)(void *leaf);
 	void (*stop)(void *leaf, bool at_once); /* a second call with at_once: no more patience */
+	/* The tree has taken over: its own delay comes before the next start, or an operator wants that at
+	 * once, so the leaf's back-off begins anew. NULL = it has none. */
+	void (*forget)(void *leaf);
 	void *leaf;
 };
 
@@ -108,6 +111,11 @@ void suptree_stop(struct suptree *tree);
 
 void suptree_up(struct suptree_node *node);
 
+/* Its start has failed, and it tries on by itself: it is up when it says so. Those behind it in a one_for_one
+ * group wait no longer. In any other group they depend on it, and wait; but what stands behind that group
+ * does not. `why` is one line, copied. */
+void suptree_stumbled(struct suptree_node *node, const char *why);
+
 /* Down as told by stop(). */
 void suptree_down(struct suptree_node *node);
 
@@ -131,6 +139,7 @@ const char *suptree_name(const struct suptree_node *node);
 enum suptree_state suptree_state(const struct suptree_node *node);
 const char *suptree_state_name(enum suptree_state state);
 /* suptree_remove() was called; it goes when it is down. */
+bool suptree_has_stumbled(const struct suptree_node *node); /* suptree_stumbled(), and not up since */
 bool suptree_is_removed(const struct suptree_node *node);
 bool suptree_is_group(const struct suptree_node *node);
 struct suptree_node *suptree_parent(const struct suptree_node *node); /* NULL for the root */

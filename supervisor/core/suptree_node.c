@@ -11,8 +11,8 @@
 
 static const struct suptree_pace usual_pace = {
 	.trial_ms = 5 * 60 * 1000,
-	.delay_ms = 500,
-	.delay_max_ms = 60 * 1000,
+	.delay_ms = STRATEGY_GROUP_DELAY_MS,
+	.delay_max_ms = STRATEGY_GROUP_DELAY_MAX_MS,
 };
 
 /* ---- making ---- */
@@ -203,6 +203,7 @@ int suptree_release(struct suptree_node *node)
 	node->held = node->on_trial = false;
 	if (!suptree_is_alive(group) || group->state == SUPTREE_STOPPING)
 		return -EAGAIN;
+	suptree_forget_failures(node);
 	suptree_start_node(node);
 	suptree_check_trials(node->tree);
 	return 0;
@@ -277,6 +278,11 @@ const char *suptree_state_name(enum suptree_state state)
 	};
 
 	return (unsigned)state < ARRAY_LEN(names) ? names[state] : "?";
+}
+
+bool suptree_has_stumbled(const struct suptree_node *node)
+{
+	return node->stumbled;
 }
 
 bool suptree_is_removed(const struct suptree_node *node)

@@ -30,6 +30,7 @@ struct suptree_node {
 	int64_t since_ms; /* it is in this state */
 	char *why;	  /* it failed last, one line; NULL = it did not, or the leaf knows */
 	bool retrying;	  /* its start has failed, and it tries again by itself */
+	bool stumbled;	  /* its start has failed, and nobody above waits for it */
 	bool held;	  /* an operator stopped it, and only an operator starts it */
 	bool on_trial;	  /* parked by the root for its failures; started now and then */
 	bool removed;	  /* goes as soon as it is down */
@@ -83,6 +84,9 @@ void suptree_settle(struct suptree_node *node, enum suptree_state state);
 
 /* Does what can be done of the group's job now. */
 void suptree_advance(struct suptree_node *group);
+
+/* Before a start that is not of their own making. */
+void suptree_forget_failures(struct suptree_node *node);
 
 /* For its children first..end-1, in place of what it was busy with. */
 void suptree_begin(struct suptree_node *group, enum suptree_job job, size_t first, size_t end);

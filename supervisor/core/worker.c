@@ -235,6 +235,14 @@ static void catch_up(struct worker *worker)
 		kill_group(worker);
 }
 
+static void close_near(struct worker_own *own)
+{
+	fd_close(&own->near.to_stdin);
+	fd_close(&own->near.from_stdout);
+	fd_close(&own->near.from_stderr);
+}
+
+/* Only now is it listened to: its `ready` may be in the pipe before we know its pid. */
 void worker_on_forked(void *arg, pid_t pid)
 {
 	struct worker *worker = arg;
@@ -243,12 +251,13 @@ void worker_on_forked(void *arg, pid_t pid)
 
 	own->forking = false;
 	if (pid > 0 && child_adopt(own->loop, pid, worker_on_child_exit, worker, &own->child) == 0) {
+		worker_attach(worker, &own->near);
 		limit(worker);
 		log_debug("worker.start", "worker=%s pid=%d by=fork", worker->name, (int)pid);
 		catch_up(worker);
 		return;
 	}
-	end_process(worker);
+	close_near(own);
 	if (worker->state == W_STARTING)
 		spawn_by_exec(worker);
 	else
@@ -258,23 +267,16 @@ void worker_on_forked(void *arg, pid_t pid)
 static bool spawn_by_fork(struct worker *worker)
 {
 	struct worker_own *own = worker->own;
-	struct child_fds near;
-	int far[3], r;
+	int far[3];
 
-	if (!own->forkserver || !forkserver_is_ready(own->forkserver) || child_pipes(&near, far) < 0)
+	if (!own->forkserver || !forkserver_is_ready(own->forkserver) || child_pipes(&own->near, far) < 0)
 		return false;
-	r = forkserver_fork(own->forkserver, far, worker_on_forked, worker);
+	own->forking = forkserver_fork(own->forkserver, far, worker_on_forked, worker) == 0;
 	for (size_t i = 0; i < ARRAY_LEN(far); i++)
 		fd_close(&far[i]);
-	if (r < 0) {
-		fd_close(&near.to_stdin);
-		fd_close(&near.from_stdout);
-		fd_close(&near.from_stderr);
-		return false;
-	}
-	own->forking = true;
-	worker_attach(worker, &near);
-	return true;
+	if (!own->forking)
+		close_near(own);
+	return own->forking;
 }
 
 static void spawn(struct worker *worker)
@@ -432,6 +434,7 @@ void worker_new(struct loop *loop, const struct config_pool *config, int number,
 	worker->state = W_DOWN;
 	list_init(&worker->link);
 	own->loop = loop;
+	own->near = (struct child_fds){ -1, -1, -1, -1 };
 	own->events = *events;
 	list_init(&own->held);
 	list_init(&own->calling);
@@ -453,8 +456,10 @@ void worker_free(struct worker **worker)
 		return;
 	own = dead->own;
 	assert(list_is_empty(&own->held));
-	if (own->forkserver)
+	if (own->forking) {
 		forkserver_forget(own->forkserver, dead);
+		close_near(own);
+	}
 	child_abandon(&own->child);
 	end_process(dead);
 	loop_timer_free(&own->deadline);
@@ -512,11 +517,11 @@ void worker_park(struct worker *worker)
 void worker_drain(struct worker *worker, int64_t grace_ms)
 {
 	worker->own->planned = true;
-	/* The worker ends by itself at grace_ms; TERM is for one that does not. */
 	worker->own->drain_ms = grace_ms;
 	worker_step(worker, WE_DRAIN);
+	/* One that drains already gets no more time than it had: it was told of no more. */
 	if (worker->state == W_DRAINING)
-		loop_timer_start(worker->own->deadline, grace_ms + 1000);
+		loop_timer_start_by(worker->own->deadline, grace_ms);
 }
 
 void worker_kill(struct worker *worker)

@@ -78,12 +78,14 @@ struct worker {
 	struct list link;	  /* the pool's */
 	bool solo;		  /* holds one probe that runs alone, and gets no other */
 	bool retiring;		  /* the pool shrinks: no restart after this life */
-	bool outdated;		  /* the pool's: this life was started with what is replaced since */
-	bool replace;		  /* the pool's: start anew at once when this life has ended */
-	struct worker *heir;	  /* the pool's: takes its place once it is ready; NULL = none does */
-	struct worker *elder;	  /* the pool's: the one whose place it is to take */
-	int held;		  /* probes in it */
-	int capacity;		  /* as its hello said */
+	bool given_up;	      /* the pool's: its place has used up its budget of restarts, and is on trial */
+	bool boot_failed;     /* a life since the start of its pool has ended, and none was ready before */
+	bool outdated;	      /* the pool's: this life was started with what is replaced since */
+	bool replace;	      /* the pool's: start anew at once when this life has ended */
+	struct worker *heir;  /* the pool's: takes its place once it is ready; NULL = none does */
+	struct worker *elder; /* the pool's: the one whose place it is to take */
+	int held;	      /* probes in it */
+	int capacity;	      /* as its hello said */
 
 	/* For people. */
 	int64_t started_ms;	   /* this life; 0 while down */

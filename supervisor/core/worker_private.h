@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "core/worker.h"
+#include "io/child.h"
 #include "io/lineconn.h"
 #include "io/msg.h"
 #include "policy/hang.h"
@@ -27,6 +28,7 @@ struct worker_own {
 
 	struct forkserver *forkserver; /* the pool's; NULL = workers start by exec */
 	bool forking;		       /* it was asked for this life, and has not named the process yet */
+	struct child_fds near;	       /* our ends of its pipes, while it forks */
 	struct child *child;	       /* NULL once reaped */
 	struct lineconn *conn;
 	struct errtail *tail;

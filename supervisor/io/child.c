@@ -389,22 +389,40 @@ static void tell_late(void *arg)
 	forget(child);
 }
 
+static bool is_ours(pid_t pid)
+{
+	siginfo_t info;
+
+	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+static struct child *adopt_reaped(struct loop *loop, struct stray *stray,
+				  void (*on_exit)(void *, const struct child_exit *), void *arg)
+{
+	/* Without a pid: it is not to be signalled, as the number is free again. */
+	struct child *child = child_enlist(loop, 0, on_exit, arg);
+
+	child->late = stray->exit;
+	stray->pid = 0;
+	loop_defer(loop, tell_late, child);
+	return child;
+}
+
 int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const struct child_exit *exit),
 		void *arg, struct child **ret)
 {
 	struct child *child;
 	int pidfd;
 
-	for (size_t i = 0; i < ARRAY_LEN(strays); i++) {
-		if (strays[i].pid != pid)
-			continue;
-		child = child_enlist(loop, pid, on_exit, arg);
-		child->pid = 0; /* not to be signalled: the number may be another's by now */
-		child->late = strays[i].exit;
-		strays[i].pid = 0;
-		loop_defer(loop, tell_late, child);
-		*ret = child;
-		return 0;
+	/* One that lives, or waits to be reaped, is not that stray which once had its number. */
+	if (!is_ours(pid)) {
+		for (size_t i = 0; i < ARRAY_LEN(strays); i++) {
+			if (strays[i].pid == pid) {
+				*ret = adopt_reaped(loop, &strays[i], on_exit, arg);
+				return 0;
+			}
+		}
+		return -ESRCH;
 	}
 	pidfd = pidfd_open_of(pid);
 	if (pidfd < 0)

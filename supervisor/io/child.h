@@ -59,8 +59,8 @@ int child_spawn(struct loop *loop, const struct child_spec *spec,
 		struct child_fds *ret_fds) __attribute__((warn_unused_result));
 
 /* Watches a process that another child of ours forked and left to us, the subreaper, as if we had spawned it.
- * It leads its process group by then. It may have ended already: then on_exit comes in this or the next turn.
- * -ESRCH when there is no such process and never was one that we reaped. */
+ * It is our child and leads its process group by then. It may have ended, and been reaped as a stray: then
+ * on_exit comes in this or the next turn. -ESRCH when it neither is a child of ours nor was one lately. */
 int child_adopt(struct loop *loop, pid_t pid, void (*on_exit)(void *arg, const struct child_exit *exit),
 		void *arg, struct child **ret) __attribute__((warn_unused_result));
 

@@ -32,11 +32,13 @@ enum hang_verdict {
 #define HANG_HELD_MAX_MS (5 * 60 * 1000)
 
 struct hang_signs {
-	int64_t now_ms;		 /* monotonic, > 0 */
-	int misses;		 /* pongs missed in a row */
-	int misses_wanted;	 /* >= 1: that many make a suspect */
-	char proc_state;	 /* letter of /proc/PID/stat; '?' = cannot be read */
-	int64_t loop_lag_ms;	 /* by how much our own loop was late */
+	int64_t now_ms;	   /* monotonic, > 0 */
+	int misses;	   /* pongs missed in a row */
+	int misses_wanted; /* >= 1: that many make a suspect */
+	char proc_state;   /* letter of /proc/PID/stat; '?' = cannot be read */
+	/* By how much our own loop was late to see the last pong missing. An earlier lateness was granted to
+	 * the worker (policy/health.h), so it is no excuse any more: only one that came again is. */
+	int64_t loop_lag_ms;
 	int64_t timeout_ms;	 /* of a pong */
 	int suspects, pool_size; /* this one included */
 };

@@ -12,22 +12,15 @@ bool restart_is_broken_install(int exit_code)
 	return exit_code == 77 || exit_code == 78 || exit_code == 125;
 }
 
-/* A signal from outside says nothing about a life that worked. One that ended sooner than the base delay is
- * blamed all the same: it bounds how often a slot can be respawned when, say, the machine has no memory. */
-static bool is_blameless_kill(const struct restart_params *params, const struct restart_exit *exit)
-{
-	return exit->killed_from_outside && !exit->failed &&
-	       (exit->proven || exit->lived_ms >= params->base_delay_ms);
-}
-
-/* A child that should stay has failed also when it leaves with 0 unasked. */
-static bool is_failure(const struct restart_params *params, const struct restart_exit *exit)
+/* A child that should stay has failed also when it leaves with 0 unasked. A signal from outside says nothing
+ * about the life that it ended, however short. */
+static bool is_failure(const struct restart_exit *exit)
 {
 	if (exit->failed)
 		return true;
 	if (exit->planned)
 		return exit->lived_ms < PLANNED_LIFE_MIN_MS;
-	return !is_blameless_kill(params, exit);
+	return !exit->killed_from_outside;
 }
 
 static bool wants_restart(const struct restart_params *params, const struct restart_exit *exit)
@@ -46,11 +39,26 @@ static bool was_stable(const struct restart_params *params, const struct restart
 	       exit->lived_ms / 2 >= slot->last_delay_ms;
 }
 
+static bool is_killed_at_once(const struct restart_params *params, const struct restart_exit *exit)
+{
+	return !exit->planned && !is_failure(exit) && !exit->proven && exit->lived_ms < params->base_delay_ms;
+}
+
+/* The place in the back-off of the delay before the next life; 0 = none. */
+static unsigned failures_waited_for(const struct restart_slot *slot, const struct restart_exit *exit)
+{
+	if (is_failure(exit))
+		return slot->failures || !exit->proven ? slot->failures + 1 : 0;
+	if (exit->planned)
+		return 0;
+	return slot->failures > slot->kills ? slot->failures : slot->kills;
+}
+
 struct restart_verdict restart_decide(const struct restart_params *params, struct restart_slot *slot,
 				      const struct restart_exit *exit, uint32_t random)
 {
 	struct restart_verdict verdict = { .action = RESTART_NEVER };
-	bool failure = is_failure(params, exit), first;
+	bool failure = is_failure(exit);
 
 	if (was_stable(params, slot, exit))
 		slot->failures = 0;
@@ -61,14 +69,16 @@ struct restart_verdict restart_decide(const struct restart_params *params, struc
 		verdict.action = RESTART_PARK;
 		return verdict;
 	}
-	first = slot->failures == 0 && exit->proven;
+	if (!is_killed_at_once(params, exit))
+		slot->kills = 0;
+	else if (slot->kills < RESTART_KILLS_WAITED_FOR)
+		slot->kills++;
+	verdict.delay_ms = backoff_delay_ms(params->base_delay_ms, params->max_delay_ms,
+					    failures_waited_for(slot, exit), random);
 	if (failure)
 		slot->failures++;
 	verdict.counts = failure && !exit->proven && !exit->killed_from_outside;
 	verdict.action = RESTART_NOW;
-	if (!first && !(exit->planned && !failure))
-		verdict.delay_ms = backoff_delay_ms(params->base_delay_ms, params->max_delay_ms,
-						    slot->failures, random);
 	if (verdict.delay_ms > 0)
 		verdict.action = RESTART_AFTER;
 	slot->last_delay_ms = verdict.delay_ms;

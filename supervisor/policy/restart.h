@@ -20,8 +20,15 @@ struct restart_params {
 	int64_t stable_after_ms; /* a life this long, with proven work, clears the failures */
 };
 
+/* A life that a stranger ended at once is no failure. But somebody who kills them all would have us start
+ * them all at once for ever; so the wait grows, as after so many failures at the most: 4 s by the usual
+ * delays. */
+enum { RESTART_KILLS_WAITED_FOR = 4 };
+
 struct restart_slot {
-	unsigned failures;     /* consecutive */
+	unsigned failures; /* consecutive */
+	unsigned kills; /* consecutive, from outside, of lives shorter than the base delay that proved nothing
+			 */
 	int64_t last_delay_ms; /* waited before the life that now ends; 0 = none */
 	bool parked;	       /* set by RESTART_PARK; restart_unpark() clears it */
 };

@@ -12,6 +12,9 @@ enum strategy {
 	STRATEGY_REST_FOR_ONE, /* the child and those started after it */
 };
 
+/* Back-off of a group that has failed and is started again as a whole, as policy/backoff.h has it. */
+enum { STRATEGY_GROUP_DELAY_MS = 500, STRATEGY_GROUP_DELAY_MAX_MS = 60 * 1000 };
+
 /* First and last child to be started again; those between that still run are stopped first, in reverse.
  * failed < count. */
 void strategy_span(enum strategy strategy, size_t count, size_t failed, size_t *ret_first, size_t *ret_last);

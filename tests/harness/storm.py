@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 
+STANDBYS = 2  # that a prepared parent keeps
+
 
 def is_worker(pid):
     try:
@@ -15,7 +17,7 @@ def is_worker(pid):
 
 
 def worker_processes(daemon_pid):
-    """The daemon's children that are probe workers, by the kernel's account; prepared parents are among them."""
+    """The daemon's children that are probe workers, by the kernel's account: prepared parents and standbys too."""
     with open(f"/proc/{daemon_pid}/task/{daemon_pid}/children", encoding="ascii") as file:
         return {int(pid) for pid in file.read().split() if is_worker(int(pid))}
 

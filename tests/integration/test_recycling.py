@@ -1,15 +1,12 @@
 """Workers that are replaced though they do well: the other is there first, and nothing is lost, repeated or late."""
 
-import os
 import re
-import signal
 
 import pytest
 
 from fake_pool import GREETING, WORKING
 from harness import place
 from harness.control import ControlError
-from services import NO_DATABASE
 from test_supervision import bought_twice, completed, wait_serving
 
 
@@ -186,58 +183,3 @@ def test_a_pool_that_crash_loops_does_not_disturb_another(make_daemon, make_fake
     assert pools["probe"]["degraded"] is None and pools["probe"]["restartsInWindow"] == 0
     assert pools["sick"]["degraded"]
     assert daemon.call("providers.show", provider="anthropic")["why"] == "the worker pool is degraded"
-
-
-# The prepared parent.
-
-@pytest.fixture
-def forking(make_daemon):
-    """A daemon over two real workers, whose prepared parent is ready."""
-    daemon = make_daemon({**NO_DATABASE, "pool:probe": {"size": 2, "restart_delay": "20ms", "ping_interval": "100ms",
-                                                        "health_interval": "1h"}}, keys={"OPENAI_API_KEY": "k"})
-    wait_serving(daemon, 2)
-    daemon.wait_log(r"worker\.start worker=probe/1 pid=\d+ by=fork")
-    return daemon
-
-
-def parent_of(daemon):
-    return daemon.call("status")["pools"][0]["forkserverPid"]
-
-
-def wait_proven(daemon):
-    place.wait_until(lambda: all(worker["lastPongMs"] is not None for worker in daemon.workers()), 10, "pongs of all")
-
-
-def test_the_prepared_parents_end_is_survived_and_made_good(forking):
-    wait_proven(forking)
-    pids, parent, mark = forking.worker_pids(), parent_of(forking), forking.log_position()
-    os.kill(parent, signal.SIGKILL)
-    os.kill(pids[0], signal.SIGKILL)
-    forking.wait_log(r"worker\.start worker=probe/1 pid=\d+ by=exec", since=mark)
-    forking.wait_log(r"forkserver\.ready ", since=mark)
-    wait_serving(forking, 2)
-    assert forking.worker_pids()[1] == pids[1]
-    assert parent_of(forking) not in (0, parent)
-    wait_proven(forking)
-    mark = forking.log_position()
-    os.kill(forking.worker_pids()[0], signal.SIGKILL)
-    forking.wait_log(r"worker\.start worker=probe/1 pid=\d+ by=fork", since=mark)
-    wait_serving(forking, 2)
-
-
-def test_a_prepared_parent_that_hangs_is_replaced_and_holds_nobody_up(forking):
-    wait_proven(forking)
-    parent, mark = parent_of(forking), forking.log_position()
-    os.kill(parent, signal.SIGSTOP)
-    os.kill(forking.worker_pids()[0], signal.SIGKILL)
-    forking.wait_log(r"forkserver\.stuck ", since=mark)
-    forking.wait_log(r"worker\.start worker=probe/1 pid=\d+ by=exec", since=mark)
-    wait_serving(forking, 2)
-    place.wait_until(lambda: parent_of(forking) not in (0, parent), 10, "another prepared parent")
-    assert not place.process_is_alive(parent)
-
-
-def test_a_forked_worker_dies_with_the_daemon(forking):
-    pids = [*forking.worker_pids(), parent_of(forking)]
-    forking.kill()
-    place.wait_until(lambda: not any(map(place.process_is_alive, pids)), 2, "workers and prepared parent to be gone")

@@ -186,8 +186,8 @@ def test_a_reload_starts_what_was_added_and_stops_what_was_removed(make_tree, se
 def test_a_group_that_moves_takes_its_children_with_it(make_tree, services):
     """It is another group now, in another place; who stood in it is started anew below it."""
     inner = services.group("inner", "one_for_one", services.service("a"), services.service("b"))
-    tree = make_tree(services.group("left", "one_for_one"), services.group("right", "one_for_one"), inner,
-                     services.service("c"), {"group:inner": {**inner["group:inner"], "group": "left"}})
+    sides = [services.group(side, "one_for_one", intensity=5) for side in ("left", "right")]
+    tree = make_tree(*sides, inner, services.service("c"), {"group:inner": {**inner["group:inner"], "group": "left"}})
     tree.wait_up("left", "right", "inner", "c")
     kept = tree.node("c")["pid"]
     tree.write_ini({"group:inner": {"group": "right"}})

@@ -248,6 +248,8 @@ def test_a_pool_that_only_crashes_is_given_up_and_the_daemon_lives(make_daemon, 
     status = daemon.call("status")
     assert status["state"] == "degraded"
     assert "4 restarts without proven work" in status["pools"][0]["degraded"]
+    probe = next(child for child in daemon.call("tree")["children"] if child["name"] == "probe")
+    assert probe["state"] == "degraded" and 200_000 < probe["nextStartMs"] <= 300_000, "the canary"
     assert any("the worker pool probe is degraded" in note for note in status["notes"])
     assert daemon.call("health")["healthy"] is False
     daemon.wait_event("pool.degraded")
@@ -323,6 +325,10 @@ def test_a_job_that_kills_its_worker_becomes_poison_and_its_neighbours_succeed(m
     assert "the poison works" in failed[0]["error"]["details"]["stderr"]
     assert 3 <= len(fake.calls("poison")) <= 4
     assert daemon.call("status")["pools"][0]["degraded"] is None
+    # An operator who knows better may have it run all the same; the workers of now still die of it, their heirs not.
+    fake.script(WORKING)
+    assert daemon.call("run.retry", run=run, codes=["POISON"])["retried"] == 1
+    assert daemon.wait_run(run)["progress"]["completed"] == 20
 
 
 def test_kills_from_outside_never_make_poison(make_daemon, make_fake, start_run):

@@ -18,7 +18,7 @@
 
 enum { LEAVES = 16, TRACE = 4096, DEADLINE_MS = 5000 };
 
-enum leaf_start { START_LATER, START_NOW, START_NEVER, START_FAILS, START_BREAKS };
+enum leaf_start { START_LATER, START_NOW, START_NEVER, START_FAILS, START_STUMBLES, START_BREAKS };
 enum leaf_stop { STOP_LATER, STOP_NOW, STOP_WHEN_HURRIED };
 
 struct fake_leaf {
@@ -28,6 +28,7 @@ struct fake_leaf {
 	enum leaf_start start;
 	enum leaf_stop stop;
 	bool running, waiting; /* waiting: for its own restart */
+	int forgotten;	       /* how often it was told to forget its failures */
 };
 
 struct fake_tree {
@@ -97,6 +98,9 @@ static inline void fake_live(struct fake_leaf *leaf)
 	case START_FAILS:
 		fake_fail(leaf, true);
 		break;
+	case START_STUMBLES:
+		suptree_stumbled(leaf->node, "it fell");
+		break;
 	case START_BREAKS:
 		fake_end(leaf, true);
 		break;
@@ -139,6 +143,11 @@ static inline void fake_stop(void *arg, bool at_once)
 	} else if (leaf->stop == STOP_LATER || at_once) {
 		loop_defer(leaf->fake->loop, fake_went_down, leaf);
 	}
+}
+
+static inline void fake_forget(void *arg)
+{
+	((struct fake_leaf *)arg)->forgotten++;
 }
 
 /* ---- the tree ---- */
@@ -221,7 +230,9 @@ static inline struct fake_leaf *fake_leaf(struct fake_tree *fake, struct suptree
 					  const char *name)
 {
 	struct fake_leaf *leaf = &fake->leaves[fake->count++];
-	const struct suptree_leaf calls = { .start = fake_start, .stop = fake_stop, .leaf = leaf };
+	const struct suptree_leaf calls = {
+		.start = fake_start, .stop = fake_stop, .forget = fake_forget, .leaf = leaf
+	};
 
 	assert_true(fake->count <= LEAVES);
 	leaf->fake = fake;

@@ -76,7 +76,7 @@ static void change_leaf(struct walk *walk, struct fake_leaf *leaf, size_t index)
 			fake_fail(leaf, below(walk, 3) > 0);
 		break;
 	case 3:
-		leaf->start = (enum leaf_start)below(walk, 5);
+		leaf->start = (enum leaf_start)below(walk, 6);
 		break;
 	case 4:
 		if (leaf->running && suptree_state(leaf->node) != SUPTREE_STOPPING)

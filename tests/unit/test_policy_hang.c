@@ -1,9 +1,11 @@
 #include "row.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "policy/hang.h"
+#include "policy/health.h"
 
 #define NOW INT64_C(10000000)
 
@@ -147,6 +149,66 @@ static void test_no_state_is_forgiven_for_ever(void **state)
 	}
 }
 
+/* One row of two pings without a pong, and what of it the daemon came late to: `late_ms` at the first, second
+ * … look at each ping, the last of them the one that takes it for missed. Each lateness but the last is
+ * granted to the worker, so that it was given the whole timeout, and the lateness again, while the daemon was
+ * in time. */
+static const struct {
+	const char *what;
+	int64_t late_ms[2][2];
+	enum hang_verdict want;
+	int64_t want_wait_ms; /* from the last ping to the verdict */
+} late_rows[] = {
+	{ "in time", { { 0 }, { 0 } }, HANG_DEAD, 5000 },
+	{ "late for the first pong", { { 9000, 0 }, { 0 } }, HANG_DEAD, 5000 },
+	{ "late for the last, and in time when that was granted", { { 0 }, { 9000, 0 } }, HANG_DEAD, 23000 },
+	{ "late for both, and in time when that was granted",
+	  { { 9000, 0 }, { 9000, 0 } },
+	  HANG_DEAD,
+	  23000 },
+	{ "late again when that was granted", { { 0 }, { 5000, 5000 } }, HANG_STARVED, 20000 },
+	{ "a little late, then by a timeout", { { 0 }, { 1, 5000 } }, HANG_STARVED, 10002 },
+	{ "late by a timeout, then a little", { { 0 }, { 9000, 1 } }, HANG_DEAD, 23001 },
+	{ "a little late twice", { { 1, 1 }, { 4999, 4999 } }, HANG_DEAD, 19997 },
+	{ "late again for the first only", { { 9000, 9000 }, { 0 } }, HANG_DEAD, 5000 },
+};
+
+static void test_own_lateness_is_granted_once_and_excuses_when_it_comes_again(void **state)
+{
+	static const struct health_params params = { .interval_ms = 10000, .timeout_ms = 5000, .misses = 2 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(late_rows); i++) {
+		struct hang_signs signs = SIGNS('S', 2, 1, 1, 0);
+		struct hang hang = { 0 };
+		struct health health;
+		int64_t next = 0, pinged = 0;
+		enum health_do act = HEALTH_NOTHING;
+		int ping = -1, look = 0;
+
+		health_init(&health, &params, 0);
+		for (int64_t now = next; act != HEALTH_SUSPECT; now = next) {
+			int64_t late = 0;
+
+			expect(ping < 2 && look < 4, "%s: no verdict", late_rows[i].what);
+			if (health_is_overdue(&health, now))
+				late = look < 2 ? late_rows[i].late_ms[ping][look++] : 0;
+			now += late;
+			act = health_tick(&health, &params, now, late, &next);
+			if (act == HEALTH_PING) {
+				pinged = now;
+				ping++;
+				look = 0;
+			}
+			signs.now_ms = now;
+			signs.loop_lag_ms = late;
+		}
+		expect(hang_judge(&hang, &signs) == late_rows[i].want, "%s", late_rows[i].what);
+		expect(signs.now_ms - pinged == late_rows[i].want_wait_ms, "%s: waited %" PRId64,
+		       late_rows[i].what, signs.now_ms - pinged);
+	}
+}
+
 static void test_every_verdict_has_a_name_and_a_line(void **state)
 {
 	static const char *const names[] = { "none", "stopped", "starved", "disk", "dead", "?" };
@@ -171,6 +233,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_sickness_gets_its_verdict),
 		cmocka_unit_test(test_no_state_is_forgiven_for_ever),
+		cmocka_unit_test(test_own_lateness_is_granted_once_and_excuses_when_it_comes_again),
 		cmocka_unit_test(test_every_verdict_has_a_name_and_a_line),
 	};
 

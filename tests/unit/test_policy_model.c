@@ -122,6 +122,7 @@ enum { SLOT_WALKS = 40000, SLOT_STEPS = 60 };
 
 struct slot_model {
 	unsigned in_a_row;
+	unsigned kills; /* at once, from outside, in a row */
 	int64_t waited_ms;
 };
 
@@ -150,15 +151,18 @@ static struct restart_exit random_exit(void)
 	};
 }
 
-/* Abnormal end, boot timeout, hang kill, protocol fault; planned recycling is none, unless it lived under
- * 30 s; nor is a kill from outside of a life that had proven itself, or outlived the first delay. */
-static bool model_failure(const struct restart_params *params, const struct restart_exit *life)
+static bool model_outside(const struct restart_exit *life)
 {
-	bool outside = life->killed_from_outside && !life->failed && !life->planned;
+	return life->killed_from_outside && !life->failed && !life->planned;
+}
 
+/* Abnormal end, boot timeout, hang kill, protocol fault; planned recycling is none, unless it lived under
+ * 30 s; nor is a kill from outside. */
+static bool model_failure(const struct restart_exit *life)
+{
 	if (life->planned && !life->failed && life->lived_ms >= 30000)
 		return false;
-	return !(outside && (life->proven || life->lived_ms >= params->base_delay_ms));
+	return !model_outside(life);
 }
 
 static struct restart_verdict model_restart(const struct restart_params *params, struct slot_model *slot,
@@ -166,7 +170,8 @@ static struct restart_verdict model_restart(const struct restart_params *params,
 {
 	int64_t long_enough_ms = 2 * slot->waited_ms;
 	bool normal = life->exit_code == 0 && !life->failed && !life->planned;
-	bool failure = model_failure(params, life), spared;
+	bool failure = model_failure(life), spared, at_once;
+	unsigned place;
 
 	if (long_enough_ms < params->stable_after_ms)
 		long_enough_ms = params->stable_after_ms;
@@ -180,9 +185,14 @@ static struct restart_verdict model_restart(const struct restart_params *params,
 	/* The first after a healthy life, and one that was planned and went well. */
 	spared = (life->proven && slot->in_a_row == 0) || (life->planned && !failure);
 	slot->in_a_row += failure;
+	/* Killed before it could show what it is: as after a failure each, but for no more than four. */
+	at_once = model_outside(life) && !life->proven && life->lived_ms < params->base_delay_ms;
+	slot->kills = at_once ? slot->kills + 1 : 0;
+	place = slot->kills < 4 ? slot->kills : 4;
+	place = slot->in_a_row > place ? slot->in_a_row : place;
 	slot->waited_ms = spared ? 0
-				 : model_backoff_ms(params->base_delay_ms, params->max_delay_ms,
-						    slot->in_a_row, random);
+				 : model_backoff_ms(params->base_delay_ms, params->max_delay_ms, place,
+						    random);
 	return (struct restart_verdict){
 		.action = slot->waited_ms ? RESTART_AFTER : RESTART_NOW,
 		.delay_ms = slot->waited_ms,

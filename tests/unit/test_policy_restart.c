@@ -118,13 +118,20 @@ static const struct {
 	  0,
 	  false,
 	  0 },
-	{ "a kill from outside of a short life waits, and never counts",
+	{ "a kill from outside of a short life waits, and blames it no more",
 	  { 0 },
 	  { .killed_from_outside = true, .exit_code = 137, .lived_ms = 499 },
 	  RESTART_AFTER,
 	  500,
 	  false,
-	  1 },
+	  0 },
+	{ "a kill from outside of a short life waits no longer than its earlier failures want",
+	  { .failures = 2 },
+	  { .killed_from_outside = true, .exit_code = 137, .lived_ms = 1 },
+	  RESTART_AFTER,
+	  1000,
+	  false,
+	  2 },
 	{ "a kill from outside leaves earlier failures as they are",
 	  { .failures = 2 },
 	  { .killed_from_outside = true, .exit_code = 137, .lived_ms = 5000 },
@@ -254,6 +261,35 @@ static void test_a_life_of_crashes_backs_off_and_recovers(void **state)
 	assert_int_equal(slot.failures, 1);
 }
 
+/* A stranger who kills at every turn keeps the slot busy, but not away: it is there again soon after him. */
+static void test_a_storm_of_kills_from_outside_makes_the_delay_grow_a_little(void **state)
+{
+	static const int64_t want[] = { 500, 1000, 2000, 4000, 4000, 4000, 4000, 4000 };
+	static const struct restart_exit kill = { .killed_from_outside = true,
+						  .exit_code = 137,
+						  .lived_ms = 3 };
+	static const struct restart_exit later = { .killed_from_outside = true,
+						   .exit_code = 137,
+						   .lived_ms = 500 };
+	static const struct restart_exit crash = { .exit_code = 1, .lived_ms = 3 };
+	struct restart_slot slot = { 0 };
+	struct restart_verdict got;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		got = restart_decide(&params, &slot, &kill, UINT32_MAX);
+		expect(got.delay_ms == want[i] && !got.counts, "kill %zu: %" PRId64, i, got.delay_ms);
+		expect(!slot.failures, "kill %zu: %u failures", i, slot.failures);
+	}
+	/* What lives longer than the first delay is no storm, and what it then does by itself is its first
+	 * failure. */
+	got = restart_decide(&params, &slot, &later, UINT32_MAX);
+	assert_int_equal(got.action, RESTART_NOW);
+	assert_int_equal(restart_decide(&params, &slot, &kill, UINT32_MAX).delay_ms, 500);
+	assert_int_equal(restart_decide(&params, &slot, &crash, UINT32_MAX).delay_ms, 500);
+	assert_int_equal(restart_decide(&params, &slot, &crash, UINT32_MAX).delay_ms, 1000);
+}
+
 static void test_unpark_starts_over(void **state)
 {
 	struct restart_slot slot = { .failures = 5, .last_delay_ms = 9, .parked = true };
@@ -271,6 +307,7 @@ int main(void)
 		cmocka_unit_test(test_each_end_of_a_life_gets_its_verdict),
 		cmocka_unit_test(test_types_differ_in_what_is_restarted),
 		cmocka_unit_test(test_a_life_of_crashes_backs_off_and_recovers),
+		cmocka_unit_test(test_a_storm_of_kills_from_outside_makes_the_delay_grow_a_little),
 		cmocka_unit_test(test_unpark_starts_over),
 	};
 

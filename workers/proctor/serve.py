@@ -15,7 +15,7 @@ import time
 from . import errors, log, sanitize
 from .conversation import DEFAULT_DEADLINE_MS, MAX_CONVERSATION_BYTES
 from .transport import Transport
-from .wire import MAX_LINE_BYTES, LineReader, LineTooLong
+from .wire import MAX_LINE_BYTES, LineReader, LineTooLong, Outbox
 
 EXIT_PROTOCOL = 65
 EXIT_READER_GONE = 74
@@ -45,14 +45,14 @@ class Job:
 
 
 class Worker:
-    """One worker process' state: jobs by id, the transport, the way back to the supervisor."""
+    """One worker process' state: jobs by id, the transport, and, once it runs, the way to the supervisor."""
 
-    def __init__(self, settings, engine, fd_in, outbox):
+    def __init__(self, settings, engine):
         self._capacity = settings.capacity
         self._engine = engine
         self._transport = Transport(settings, self._on_done)
-        self._reader = LineReader(fd_in)
-        self._outbox = outbox
+        self._reader = None
+        self._outbox = None
         self._jobs = {}
         self._end_at = None
         self._reading = None
@@ -60,20 +60,22 @@ class Worker:
         self._wakeup = None
         self._handlers = {"job": self._on_job, "go": self._on_go, "cancel": self._on_cancel,
                           "ping": self._on_ping, "shutdown": self._on_shutdown}
-
-    # The loop.
-
-    def run(self):
-        """Serves until told to end; returns the exit code."""
-        for fd in (self._reader.fd, self._outbox.fd):
-            os.set_blocking(fd, False)
-        self._wakeup = self._catch_term()
-        self._reading = self._start_reading()
-        self._put({"type": "ready"})
         # What is loaded now lives for ever: spare the collector the walk through it.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
+
+    # The loop.
+
+    def run(self, fd_in, fd_out):
+        """Serves on these descriptors until told to end; returns the exit code."""
+        for fd in (fd_in, fd_out):
+            os.set_blocking(fd, False)
+        self._reader = LineReader(fd_in)
+        self._outbox = Outbox(fd_out)
+        self._wakeup = self._catch_term()
+        self._reading = self._start_reading()
+        self._put({"type": "ready"})
         try:
             while not self._is_over():
                 self._turn()

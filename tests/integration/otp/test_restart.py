@@ -103,6 +103,17 @@ def test_a_group_over_its_intensity_is_restarted_as_one_by_its_parent(make_tree,
     assert tree.node("root")["restartsInWindow"] >= 1
 
 
+def test_a_crash_loop_in_a_group_uses_up_the_intensity_above_it(make_tree, services):
+    """Each time that the group fails, the delay of its child begins anew: the group's own has taken its place."""
+    loop = services.service("a", "live=0.01", "status=1", restart_delay="200ms", restart_delay_max="1m")
+    tree = make_tree({"group:root": {"intensity": 2, "period": "30s"}},
+                     services.group("group", "one_for_one", loop, intensity=2, period="5s"))
+    node = tree.wait_node("group", state="parked", deadline=25)
+    assert node["why"] == "a: too many restarts within the period"
+    assert sum("group.failed group=group" in line for line in tree.log_lines()) == 3
+    assert len(services.journal("born", name="a")) == 9
+
+
 def test_intensity_1_in_1_s_survives_a_death_every_2_1_s(make_tree, services):
     """In a third of the time: intensity 1 in 330 ms, a death every 700 ms."""
     tree = make_tree(services.group("group", "one_for_one", services.service("a", "live=0.7", "status=1"), intensity=1,

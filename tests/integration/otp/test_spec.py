@@ -68,6 +68,14 @@ def test_an_intensity_that_can_never_be_reached_is_refused(make_tree, services):
     assert "intensity" in said and "period" in said, said
 
 
+def test_an_intensity_that_no_group_within_can_ever_reach_is_refused(make_tree, services):
+    inner = services.group("inner", "one_for_one", services.service("a"))
+    tree = make_tree(services.group("outer", "one_for_one", inner, intensity=10, period="1m"), start=False)
+    said = refusal(tree)
+    assert "[group:outer] intensity: can never be exceeded by [group:inner]" in said, said
+    assert "set period to 122s or more, or intensity to 7 or less" in said, said
+
+
 def test_a_bad_file_is_refused_whole_by_a_reload(make_tree, services):
     tree = make_tree(services.service("a"))
     tree.wait_up("a", "probe")
