@@ -55,6 +55,8 @@ int store_journal_open(struct store *store, char **ret_error)
 	int r;
 
 	loop_timer_new(store->loop, read_on, store, &store->journal_timer);
+	if (store->options.rehearsal)
+		return spool_check(store->options.spool_dir, ret_error);
 	r = spool_open(store->loop, &options, &store->spool, ret_error);
 	if (r < 0)
 		return r;
