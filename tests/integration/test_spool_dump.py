@@ -80,8 +80,8 @@ def test_a_segment_that_was_cut_off_says_where(dump):
     (None, "No such file or directory"),
     (b"a text", "not a segment of a spool"),
     (bytes(4096), "nothing was written to it yet"),
-    (header(1, version=7)[:8] + struct.pack("<I", 7) + header(1)[12:50] + os.urandom(14), "newer version"),
-])
+    (header(1, version=7)[:8] + struct.pack("<I", 7) + header(1)[12:50] + bytes(range(14)), "newer version"),
+], ids=["missing", "text", "zeros", "newer"])
 def test_what_is_no_segment_is_refused_in_one_line(dump, content, said):
     done = dump(content)
     assert done.returncode == 1
