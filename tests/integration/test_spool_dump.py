@@ -2,7 +2,6 @@
 supervisor/README.md draws it, so that the drawing is held to what the program does."""
 
 import json
-import os
 import struct
 import subprocess
 
