@@ -154,8 +154,9 @@ static void take_record(struct store *store, const struct spool_record *record)
 	bool taken = false;
 
 	if (jsontext_parse(record->meta, record->meta_len, &meta) == 0)
-		taken = record->kind == SPOOL_TURN ? take_turn_record(store, record, meta)
-						   : take_end_record(store, record, meta);
+		taken = record->kind == SPOOL_TURN  ? take_turn_record(store, record, meta)
+			: record->kind == SPOOL_END ? take_end_record(store, record, meta)
+						    : false;
 	if (taken)
 		return;
 	/* Its checksum is right, so that some other version wrote it: it stays in the file, for people. */
