@@ -137,7 +137,8 @@ int store_claim(struct store *store, const struct store_want *wants, size_t coun
 /* Takes over a turn; never fails. It becomes a checkpoint, unless the end of its attempt comes first. */
 void store_turn(struct store *store, const struct store_turn *turn);
 
-/* Takes over the end of an attempt, whose turns came before it; never fails. Batched: 50 rows, 4 MB or 20 ms.
+/* Takes over the end of an attempt, whose turns came before it; never fails. Batched: 50 to 200 rows, 4 MB or
+ * 20 ms.
  */
 void store_finish(struct store *store, const struct store_end *end);
 

@@ -18,6 +18,7 @@
 
 enum {
 	BATCH_BYTES = 4 * 1024 * 1024,
+	DUE_ROWS = 50, /* so many need not wait; what waits for a busy connection makes larger batches */
 	BATCH_MS = 20, /* an end waits at most so long for company */
 	TURN_MS = 100, /* a turn, for the end of its attempt */
 	PIPELINE = 4,  /* batches under way */
@@ -334,7 +335,7 @@ static int64_t due_ms(const struct store *store, const struct queue *queue, bool
 	if (list_is_empty(queue->rows))
 		return -1;
 	left_ms = oldest->since_ms + queue->wait_ms - loop_now_ms(store->loop);
-	if (all || *queue->count >= STORE_BATCH_ROWS || *queue->bytes >= BATCH_BYTES || left_ms <= 0)
+	if (all || *queue->count >= DUE_ROWS || *queue->bytes >= BATCH_BYTES || left_ms <= 0)
 		return 0;
 	return left_ms;
 }

@@ -12,7 +12,7 @@
 
 struct db_params;
 
-enum { STORE_BATCH_ROWS = 50 }; /* at the most, of one sort */
+enum { STORE_BATCH_ROWS = 200 }; /* at the most, of one sort */
 
 /* What the caller may say, and what only the store says. */
 enum store_row_fate {
