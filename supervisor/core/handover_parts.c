@@ -44,6 +44,7 @@ void handover_slot(struct handover *h, const char *name, struct restart_slot *sl
 {
 	handover_begin(h, name);
 	handover_unsigned(h, "failures", &slot->failures);
+	handover_unsigned(h, "kills", &slot->kills);
 	handover_time(h, "lastDelayMs", &slot->last_delay_ms);
 	handover_bool(h, "parked", &slot->parked);
 	handover_end(h);

@@ -113,7 +113,7 @@ void pool_pass(struct pool *pool, struct handover *h, const struct map *probes);
 /* Starts what does not go on by itself: the prepared parent. */
 void pool_resume(struct pool *pool);
 
-/* The prepared parent was asked for a process, and has not answered. */
+/* A worker of it is_forking. */
 bool pool_is_forking(const struct pool *pool);
 
 /* Leaves unread what its workers say, for a moment. */

@@ -80,21 +80,45 @@ static void pass_heirs(struct pool *pool, struct handover *h)
 	mem_free(&elders);
 }
 
+/* The budget of one place; NULL = nothing has counted there. */
+static void pass_budget(struct pool *pool, struct handover *h, int number)
+{
+	bool used = !handover_is_read(h) && pool->slot_windows[number - 1];
+
+	handover_begin(h, NULL);
+	handover_bool(h, "used", &used);
+	if (used)
+		handover_intensity(h, "restarts", pool_slot_window(pool, number));
+	handover_end(h);
+}
+
+static void pass_budgets(struct pool *pool, struct handover *h)
+{
+	size_t count = handover_begin_list(h, "places", (size_t)pool->slots);
+
+	for (size_t i = 0; i < count; i++)
+		pass_budget(pool, h, (int)i + 1);
+	handover_end(h);
+}
+
 void pool_pass(struct pool *pool, struct handover *h, const struct map *probes)
 {
 	handover_int(h, "size", 1, INT_MAX, &pool->size);
 	if (handover_is_read(h) && pool_make_window(pool) < 0)
 		handover_fault(h, "its limits are out of range");
 	handover_intensity(h, "restarts", pool->window);
+	pass_budgets(pool, h);
 	handover_text(h, "degraded", &pool->degraded);
 	handover_int(h, "rolling", 0, INT_MAX, &pool->rolling);
 	handover_int(h, "rollingLast", 0, INT_MAX, &pool->rolling_last);
 	handover_bool(h, "startDue", &pool->start_due);
 	handover_bool(h, "stopping", &pool->stopping);
 	handover_bool(h, "upTold", &pool->up_told);
+	handover_bool(h, "stumbledTold", &pool->stumbled_told);
 	handover_bool(h, "stoppedTold", &pool->stopped_told);
 	pass_workers(pool, h, probes);
 	pass_heirs(pool, h);
+	handover_time(h, "canaryMs", &pool->canary_ms);
 	handover_timer(h, "canaryTimer", pool->canary_timer);
 	handover_timer(h, "forkserverTimer", pool->forkserver_timer);
 }

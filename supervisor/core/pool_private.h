@@ -46,6 +46,9 @@ void pool_on_canary(void *arg);
 
 /* pool_slot.c */
 
+/* Of the place with this number, made when it is first asked for; NULL for limits out of range. */
+struct intensity *pool_slot_window(struct pool *pool, int number);
+
 /* Counts one restart there; true when it was one too many. */
 bool pool_slot_exceeds(struct pool *pool, const struct worker *worker);
 void pool_slot_give_up(struct pool *pool, struct worker *worker);

@@ -12,7 +12,7 @@
 #include "io/loop.h"
 #include "policy/intensity.h"
 
-static struct intensity *window_of(struct pool *pool, int number)
+struct intensity *pool_slot_window(struct pool *pool, int number)
 {
 	struct intensity **window;
 
@@ -41,7 +41,7 @@ bool pool_slot_exceeds(struct pool *pool, const struct worker *worker)
 	/* In a small pool one place can exceed what the pool bears. */
 	if (pool_intensity(pool) <= pool->group->intensity)
 		return false;
-	window = window_of(pool, worker->number);
+	window = pool_slot_window(pool, worker->number);
 	return window && intensity_add(window, loop_now_ms(pool->loop));
 }
 
@@ -58,7 +58,7 @@ int64_t pool_next_try_ms(const struct pool *pool)
 
 void pool_slot_give_up(struct pool *pool, struct worker *worker)
 {
-	struct intensity *window = window_of(pool, worker->number);
+	struct intensity *window = pool_slot_window(pool, worker->number);
 
 	if (window)
 		intensity_reset(window);

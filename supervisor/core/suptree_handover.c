@@ -35,6 +35,7 @@ static void pass_standing(struct suptree_node *node, struct handover *h)
 	handover_time(h, "sinceMs", &node->since_ms);
 	handover_text(h, "why", &node->why);
 	handover_bool(h, "retrying", &node->retrying);
+	handover_bool(h, "stumbled", &node->stumbled);
 	handover_bool(h, "held", &node->held);
 	handover_bool(h, "onTrial", &node->on_trial);
 	handover_int(h, "restarts", 0, INT_MAX, &node->restarts);

@@ -149,7 +149,7 @@ void worker_send_cancel(struct worker *worker, struct probe *probe);
 /* All of it, either way; one that goes on is fresh, and holds probes of `probes` (id → struct probe). */
 void worker_pass(struct worker *worker, struct handover *h, const struct map *probes);
 
-/* Its prepared parent was asked for a process, and has not answered. */
+/* Its prepared parent was asked for a process, and it is not known yet what has come of that. */
 bool worker_is_forking(const struct worker *worker);
 
 /* Leaves what it says unread, for a moment. */

@@ -44,6 +44,8 @@ static void pass_standing(struct worker *worker, struct handover *h)
 	handover_slot(h, "slot", &worker->slot);
 	handover_bool(h, "solo", &worker->solo);
 	handover_bool(h, "retiring", &worker->retiring);
+	handover_bool(h, "givenUp", &worker->given_up);
+	handover_bool(h, "bootFailed", &worker->boot_failed);
 	handover_bool(h, "outdated", &worker->outdated);
 	handover_bool(h, "replace", &worker->replace);
 	handover_bool(h, "forking", &own->forking);
@@ -172,7 +174,7 @@ static void pass_probes(struct worker *worker, struct handover *h, const struct 
 
 /* ---- all of it ---- */
 
-/* Who was asked for the process went with the former program, and so did its answer. */
+/* Who was asked for the process went with the former program, and so did its answer, and the pipes. */
 static void ask_anew(void *arg)
 {
 	worker_on_forked(arg, -1);
@@ -197,13 +199,18 @@ void worker_pass(struct worker *worker, struct handover *h, const struct map *pr
 	if (worker_state_has_process(worker->state) != (own->child || own->forking) ||
 	    (own->child && !own->conn))
 		handover_fault(h, "state %s does not go with its process", worker_state_name(worker->state));
-	if (own->forking)
+	if (own->forking) {
+		own->near = (struct child_fds){ -1, -1, -1, -1 };
 		loop_defer(own->loop, ask_anew, worker);
+	}
 }
 
 bool worker_is_forking(const struct worker *worker)
 {
-	return worker->own->forking;
+	const struct worker_own *own = worker->own;
+
+	/* One without a pid has ended by now, and is about to be told of. */
+	return own->forking || (own->child && child_pid(own->child) == 0);
 }
 
 void worker_hold_back(struct worker *worker, bool hold_back)

@@ -49,6 +49,24 @@ def test_one_place_that_only_crashes_is_given_up_on_and_the_others_go_on(make_da
     assert daemon.call("status")["notes"] == []
 
 
+def test_a_place_stays_given_up_on_through_an_upgrade(make_daemon, make_fake):
+    fake, daemon, sick = make_sick(make_daemon, make_fake)
+    daemon.wait_log(f"worker.given_up worker={sick}")
+    place.wait_until(lambda: daemon.workers()[3]["state"] == "parked", 5, "its place to be parked")
+
+    def standing():
+        probe = next(node for node in daemon.call("tree")["children"] if node["name"] == "probe")
+        node = next(child for child in probe["children"] if child["name"] == sick)
+        notes = daemon.call("status")["notes"]
+        return node["state"], node["why"], notes, probe["restartsInWindow"], node["nextStartMs"]
+    before = standing()
+    daemon.call("upgrade")
+    after = standing()
+    assert after[:4] == before[:4]
+    assert before[4] - 20_000 < after[4] <= before[4], "the time of its next try"
+    assert len(fake.journal("born")) == SIZE + 3
+
+
 def test_a_place_that_was_given_up_on_starts_over_with_its_pool(make_daemon, make_fake):
     fake, daemon, sick = make_sick(make_daemon, make_fake)
     daemon.wait_log(f"worker.given_up worker={sick} ")
