@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from .books import signature
 
-# Longest time from the provider's last byte to the record in the spool, on a busy machine.
-SPOOL_S = 1.0
+# Longest time from the last byte of an answer, of megabytes perhaps, to its record in the spool, on a busy machine.
+SPOOL_S = 3.0
 # A node that is back, or a server that was promoted, has told the others all it has after so long.
 SETTLE_S = 5.0
 
