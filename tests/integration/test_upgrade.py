@@ -62,23 +62,20 @@ def test_workers_and_the_embedded_postgres_keep_their_processes(simulator, progr
     renew(simulator)
 
 
-def test_without_a_path_it_is_what_took_the_place_of_the_file(simulator, programs, postgres):
+def test_without_a_path_it_is_what_took_the_place_of_the_file(make_daemon, make_fake, programs):
     programs.copy()
-    daemon_root = programs.folder
-    with running(simulator, {"database": {"url": postgres.database()}}, ready=False) as first:
-        first.stop()
-        first.root = daemon_root
-        first.start().wait_ready()
-        pids = first.worker_pids()
-        # As a package manager does it.
-        path, version = programs.version("proctord.new")
-        os.rename(path, programs.path("proctord"))
-        done = first.proctorctl("upgrade")
-        assert done.returncode == 0, done.stderr
-        assert f"to {version}" in done.stdout
-        assert first.call("status")["version"] == version
-        assert first.worker_pids() == pids
-    renew(simulator)
+    daemon = make_daemon(make_fake(WORKING).ini(size=2), start=False)
+    daemon.root = programs.folder
+    daemon.start().wait_ready()
+    pids = daemon.worker_pids()
+    # As a package manager does it.
+    path, version = programs.version("proctord.new")
+    os.rename(path, programs.path("proctord"))
+    done = daemon.proctorctl("upgrade")
+    assert done.returncode == 0, done.stderr
+    assert f"to {version}" in done.stdout
+    assert daemon.call("status")["version"] == version
+    assert daemon.worker_pids() == pids
 
 
 def test_conversations_in_flight_go_on_and_no_call_is_bought_again(make_proctor, simulator):
