@@ -20,7 +20,7 @@ DAEMON  := $(filter-out supervisor/ctl/%,$(SOURCES))
 CLIENT  := $(wildcard supervisor/base/*.c supervisor/ctl/*.c supervisor/io/command_*.c)
 TESTS   := $(sort $(wildcard tests/unit/test_*.c))
 
-PACKAGES := libpq jansson yaml-0.1 inih
+PACKAGES := libpq jansson yaml-0.1 inih libisal
 # Asked once, and only by what compiles: `make help` works where pkg-config does not.
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PACKAGE_CFLAGS)
 
@@ -33,14 +33,15 @@ RELEASE = $(COMMON) -O2 -g -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 $(
 SANITIZE = $(COMMON) -O1 -g -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=all $(CFLAGS)
 CHECKED = $(COMMON) -O2 $(CFLAGS)
+CRASH = $(RELEASE) -DPROCTOR_CRASH_POINTS
 
 LINK := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-DAEMON_LIBS = -lpq -ljansson -linih -lev -lpthread
+DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lpthread
 CLIENT_LIBS = -ljansson -lyaml
-TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lpthread
+TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests demo check bench lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests demo check bench chaos lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -69,6 +70,7 @@ quote = '$(subst ','\'',$(1))'
 $(eval $(call flavour,release,CC,RELEASE))
 $(eval $(call flavour,asan,CC,SANITIZE))
 $(eval $(call flavour,clang,CLANG,CHECKED))
+$(eval $(call flavour,crash,CC,CRASH))
 
 build/proctord: $(call object,release,$(DAEMON))
 	@echo "  LINK    $@"
@@ -85,6 +87,25 @@ build/asan/proctord: $(call object,asan,$(DAEMON))
 build/asan/proctorctl: $(call object,asan,$(CLIENT))
 	@echo "  LINK    $@"
 	@$(CC) $(SANITIZE) $(LINK) -o $@ $^ $(CLIENT_LIBS) $(LDFLAGS)
+
+# A daemon that a test can end at each of its CRASH_POINTs; the files without one are the release's.
+WITH_POINTS := $(shell grep -l '"base/crashpoint\.h"' $(DAEMON))
+
+build/crash/proctord: $(call object,crash,$(WITH_POINTS)) $(call object,release,$(filter-out $(WITH_POINTS),$(DAEMON)))
+	@echo "  LINK    $@"
+	@$(CC) $(CRASH) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
+# What the benchmarks of the spool need: a daemon without one, and what fills one.
+BARE = $(RELEASE) -DPROCTOR_WITHOUT_SPOOL
+$(eval $(call flavour,bare,CC,BARE))
+WITHOUT_SPOOL := supervisor/core/store_journal.c
+
+build/bare/proctord: $(call object,bare,$(WITHOUT_SPOOL)) $(call object,release,$(filter-out $(WITHOUT_SPOOL),$(DAEMON)))
+	@$(CC) $(RELEASE) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
+build/bench/spool_feed: tests/bench/spool_feed.c $(call object,release,$(wildcard supervisor/base/*.c supervisor/io/*.c))
+	@mkdir -p $(@D)
+	@$(CC) $(RELEASE) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
 
 asan: build/asan/proctord build/asan/proctorctl ## build both under ASan and UBSan, in build/asan/
 
@@ -110,13 +131,18 @@ layers_of_app    := app core io config policy base
 layers_of_ctl    := ctl io base
 layer_of = $(word 2,$(subst _, ,$(1)))
 
+# Calls that a test stands in for, to let them fail: its __wrap_NAME is called in their place.
+wrapped_by_test_io_spool_faults := pwritev fdatasync fsync fallocate openat renameat
+comma := ,
+
 # $(1) name of the test, as in tests/unit/NAME.c
 define unit_test
 build/asan/tests/$(1): tests/unit/$(1).c build/asan/flags $(foreach layer,$(layers_of_$(call layer_of,$(1))),build/asan/lib$(layer).a)
 	@mkdir -p $$(@D)
 	@echo "  TEST    $$@"
 	@$$(CC) $$(SANITIZE) -Itests/unit -MMD -MP -o $$@ $$< \
-		-Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(LINK) $(TEST_LIBS) $$(LDFLAGS)
+		-Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(addprefix -Wl$(comma)--wrap=,$(wrapped_by_$(1))) \
+		$(LINK) $(TEST_LIBS) $$(LDFLAGS)
 endef
 $(foreach test,$(TESTS),$(eval $(call unit_test,$(basename $(notdir $(test))))))
 
@@ -138,6 +164,11 @@ bench: ## measure speed and memory, a JSON line each; ONLY=probes_per_s runs one
 	@packaging/deps.sh bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@$(PYTHON) tests/bench $(ONLY)
+
+chaos: ## kill workers, daemon and Postgres for minutes and prove that nothing is lost; OPTIONS="--seed 1 --shared"
+	@packaging/deps.sh check
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(PYTHON) tests/chaos $(OPTIONS)
 
 lint: ## check format, layers, scripts and Python
 	@packaging/lint/run.sh
@@ -179,4 +210,4 @@ help: ## show this
 	@echo 'PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) CC=$(CC) CLANG=$(CLANG) PYTHON=$(PYTHON)'
 
 -include $(patsubst %.o,%.d,$(call object,release,$(SOURCES)) $(call object,asan,$(SOURCES)) \
-	$(call object,clang,$(SOURCES))) $(addsuffix .d,$(UNIT_TESTS))
+	$(call object,clang,$(SOURCES)) $(call object,crash,$(WITH_POINTS))) $(addsuffix .d,$(UNIT_TESTS))

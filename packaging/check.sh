@@ -54,7 +54,7 @@ stage_workers() {
 }
 
 stage_integration() {
-	make --no-print-directory -j "$jobs" all && run_pytest tests/integration
+	make --no-print-directory -j "$jobs" all build/crash/proctord && run_pytest tests/integration
 }
 
 run_stage() {

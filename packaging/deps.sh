@@ -16,6 +16,7 @@ set_build() {
 		pkg-config=/usr/bin/pkg-config
 		libev-dev
 		libinih-dev
+		libisal-dev
 		libjansson-dev
 		libpq-dev
 		libyaml-dev
@@ -46,6 +47,7 @@ set_check() {
 		libcmocka-dev
 		libasan8
 		libubsan1
+		pgbouncer=/usr/sbin/pgbouncer
 		pycodestyle=/usr/bin/pycodestyle
 		pyflakes3=/usr/bin/pyflakes3
 		python3-hypothesis

@@ -29,6 +29,7 @@ CLIENT_SHARES = ("io/command_table.h",)
 LIBRARIES = {
     "ev.h": ("io/loop.c",),
     "ini.h": ("config/ini.c",),
+    "isa-l/crc.h": ("io/spool_format.c",),
     "libpq-fe.h": ("io/db", "io/resolve"),
     "jansson.h": ("io/", "app/", "ctl/"),
     "yaml.h": ("ctl/",),

@@ -11,19 +11,21 @@
 #include "core/pool.h"
 #include "core/store.h"
 #include "io/loop.h"
+#include "io/spool.h"
 
 json_t *cmd_database(struct daemon *daemon)
 {
 	/* The one in effect: a key file or the environment may have given it. */
 	AUTO(mem_free_str)
 	char *url = config_redact_url(daemon->embedded ? "embedded" : daemon->database_url);
-	size_t results, bytes;
+	const char *trouble = store_trouble(daemon->store);
+	struct spool_stat spool;
 
-	store_backlog(daemon->store, &results, &bytes);
-	return json_pack("{s:b, s:s, s:s, s:I, s:I, s:b, s:I}", "ready", store_is_ready(daemon->store), "why",
-			 store_why_not_ready(daemon->store), "url", url, "backlogResults",
-			 (json_int_t)results, "backlogBytes", (json_int_t)bytes, "full",
-			 store_is_full(daemon->store), "nodeId", (json_int_t)store_node_id(daemon->store));
+	store_spool_stat(daemon->store, &spool);
+	return json_pack("{s:b, s:s, s:s, s:I, s:I, s:s?, s:I}", "ready", store_is_ready(daemon->store),
+			 "why", store_why_not_ready(daemon->store), "url", url, "backlogRecords",
+			 (json_int_t)spool.depth, "backlogBytes", (json_int_t)spool.depth_bytes, "trouble",
+			 trouble, "nodeId", (json_int_t)store_node_id(daemon->store));
 }
 
 /* How this program came to run the daemon; null when it started it. */
@@ -63,19 +65,26 @@ static void note_given_up(const struct pool *pool, json_t *notes)
 	}
 }
 
+/* Takes the line; NULL is none. */
+static void note(json_t *notes, char *line)
+{
+	if (line)
+		json_array_append_new(notes, json_string(line));
+	mem_free(&line);
+}
+
 /* What an operator should know, in sentences. */
 static json_t *notes_json(struct daemon *daemon, const json_t *environment)
 {
 	json_t *notes = json_array();
 	struct pool *pool;
 
-	if (!store_is_ready(daemon->store))
-		json_array_append_new(notes, json_sprintf("the database is not ready: %s",
-							  store_why_not_ready(daemon->store)));
-	if (store_is_full(daemon->store))
+	note(notes, store_why_late(daemon->store));
+	note(notes, store_why_no_claims(daemon->store));
+	note(notes, store_why_no_beat(daemon->store));
+	if (store_trouble(daemon->store))
 		json_array_append_new(
-			notes, json_string("results wait for the database up to the limit: nothing new "
-					   "is started"));
+			notes, json_sprintf("nothing new is started: %s", store_trouble(daemon->store)));
 	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
 		if (pool_degraded(pool))
 			json_array_append_new(notes, json_sprintf("the worker pool %s is degraded: %s",

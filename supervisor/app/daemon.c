@@ -22,6 +22,7 @@
 #include "core/pool.h"
 #include "core/store.h"
 #include "core/suptree.h"
+#include "io/handover.h"
 #include "io/loop.h"
 #include "io/sdnotify.h"
 
@@ -158,6 +159,7 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 	daemon->paths = start->paths;
 	daemon->state_id = start->state_id;
 	daemon->argv = start->argv;
+	daemon->rehearsal = start->handover && handover_is_rehearsal(start->handover);
 	daemon->started_ms = loop_now_ms(loop);
 	daemon->started_wall_ms = clock_wall_ms();
 	r = tree_build(daemon, daemon->state_id, ret_error);

@@ -49,6 +49,7 @@ struct daemon {
 	struct config *config;
 	struct models *models;
 	struct paths paths;
+	bool rehearsal; /* another daemon wants to know whether we could take its place: nothing is touched */
 	struct tree *tree;
 	struct suptree_node *postgres_node, *store_node;
 	struct store *store;

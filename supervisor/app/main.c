@@ -27,6 +27,7 @@
 #include "io/jsontext.h"
 #include "io/loop.h"
 #include "io/sdnotify.h"
+#include "io/spool.h"
 
 static const char help[] =
 	"Usage: proctord [OPTION]...\n"
@@ -38,6 +39,7 @@ static const char help[] =
 	"      --print-config    print the configuration in effect (secrets redacted), and exit\n"
 	"      --sample-config   print a sample file with every key, and exit\n"
 	"      --config-reference  print the reference of all keys as Markdown, and exit\n"
+	"      --spool-dump FILE  print the records of a segment of the spool as JSON lines, and exit\n"
 	"      --home DIR        folder of workers/, sql/ and conf/ (default: found beside the program)\n"
 	"  -h, --help            this text\n"
 	"  -V, --version         the version\n"
@@ -46,7 +48,7 @@ static const char help[] =
 	"Exit status: 0 stopped as told, 1 failed, 2 bad usage, 78 bad configuration.\n"
 	"Talk to a running daemon with proctorctl.\n";
 
-enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME, OPT_UPGRADE };
+enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME, OPT_SPOOL_DUMP, OPT_UPGRADE };
 
 /* MODE_REHEARSE: run by a daemon that asks whether we would take its place. */
 enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_REHEARSE };
@@ -57,6 +59,16 @@ struct options {
 	int state_fd; /* of the daemon whose place we take; -1 = none */
 };
 
+static int dump_spool(const char *path)
+{
+	AUTO(mem_free_str) char *error = NULL;
+
+	if (spool_dump(path, stdout, &error) == 0)
+		return 0;
+	(void)fprintf(stderr, "proctord: %s\n", error);
+	return DAEMON_EXIT_FAILED;
+}
+
 /* -1 = go on; else the exit status. */
 static int parse_options(int argc, char **argv, struct options *ret)
 {
@@ -66,6 +78,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "print-config", no_argument, NULL, OPT_PRINT },
 		{ "sample-config", no_argument, NULL, OPT_SAMPLE },
 		{ "config-reference", no_argument, NULL, OPT_REFERENCE },
+		{ "spool-dump", required_argument, NULL, OPT_SPOOL_DUMP },
 		{ "home", required_argument, NULL, OPT_HOME },
 		{ "check-upgrade", no_argument, NULL, OPT_UPGRADE }, /* the daemon's own: not in the help */
 		{ "help", no_argument, NULL, 'h' },
@@ -98,6 +111,8 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		case OPT_REFERENCE:
 			config_write_reference(stdout);
 			return 0;
+		case OPT_SPOOL_DUMP:
+			return dump_spool(optarg);
 		case 'h':
 			(void)fputs(help, stdout);
 			return 0;

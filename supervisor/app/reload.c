@@ -84,6 +84,7 @@ static bool apply(struct daemon *daemon, struct fresh *fresh)
 				program_health_env(daemon->program),
 				daemon_health_interval_ms(daemon->config));
 	log_set_level((enum log_level)daemon->config->daemon.log_level);
+	store_configure_spool(daemon->store, daemon->config->spool.max_bytes, daemon->config->spool.keep_ms);
 	store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);
 	commands_reconfigure(daemon->commands);
 	fresh_free(&old);

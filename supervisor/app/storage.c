@@ -21,9 +21,8 @@
 #include "io/loop.h"
 
 enum {
-	STORE_MEMORY = 512 * 1024 * 1024, /* results held while Postgres is away */
-	FLUSH_MS = 15000,		  /* for the last results, once the workers are gone */
-	FLUSH_HURRY_MS = 1000,		  /* the same when told to stop a second time */
+	FLUSH_MS = 15000,      /* for the last results, once the workers are gone */
+	FLUSH_HURRY_MS = 1000, /* the same when told to stop a second time */
 };
 
 /* ---- the store, a leaf of the tree between its server and what needs it ---- */
@@ -54,7 +53,7 @@ static void on_flushed(void *arg, bool flushed)
 
 	if (!flushed)
 		log_error("daemon.unflushed", "reason=\"the database did not take all results in time\" "
-					      "effect=\"those probes run again\"");
+					      "effect=\"the spool keeps them for the next start\"");
 	loop_defer(daemon->loop, close_store, daemon);
 }
 
@@ -65,7 +64,9 @@ static void stop_store(void *leaf, bool at_once)
 	if (at_once)
 		store_hurry_flush(daemon->store, FLUSH_HURRY_MS);
 	else if (daemon->phase == DAEMON_STOPPING)
-		store_flush(daemon->store, daemon->hurried ? FLUSH_HURRY_MS : FLUSH_MS, on_flushed, daemon);
+		store_flush(daemon->store,
+			    daemon->hurried || !store_is_ready(daemon->store) ? FLUSH_HURRY_MS : FLUSH_MS,
+			    on_flushed, daemon);
 	else
 		suptree_down(daemon->store_node); /* its server is restarted: it waits that out by itself */
 }
@@ -140,9 +141,14 @@ static void on_run_finished(void *arg, const char *run_id, const char *status)
 	log_info("run.finished", "run=%s status=%s", run_id, status);
 }
 
-static void on_room_in_store(void *arg)
+static void on_trouble(void *arg)
 {
 	dispatch_on_work(((struct daemon *)arg)->dispatch);
+}
+
+static void on_lost(void *arg, int64_t job_id)
+{
+	dispatch_on_lost(((struct daemon *)arg)->dispatch, job_id);
 }
 
 /* ---- making ---- */
@@ -178,27 +184,31 @@ static int make_database(struct daemon *daemon, char **ret_error)
 static int make_store(struct daemon *daemon, const char *state_id, char **ret_error)
 {
 	AUTO(mem_free_str) char *sql_dir = mem_printf("%s/sql", daemon->paths.home);
+	AUTO(mem_free_str) char *spool_dir = mem_printf("%s/spool", daemon->config->daemon.state_dir);
 	char host[256] = "localhost";
 	const struct store_options options = {
 		.url = daemon->database_url,
 		.sql_dir = sql_dir,
 		.node_name = host,
 		.state_id = state_id,
-		.memory_cap = STORE_MEMORY,
+		.spool_dir = spool_dir,
+		.spool_max_bytes = daemon->config->spool.max_bytes,
+		.spool_keep_ms = daemon->config->spool.keep_ms,
+		.shared = daemon->config->database.shared,
+		.rehearsal = daemon->rehearsal,
 		.on_state = on_store_state,
 		.on_pairs = on_pairs,
 		.on_wake = on_wake,
 		.on_run_finished = on_run_finished,
-		.on_room = on_room_in_store,
+		.on_trouble = on_trouble,
+		.on_lost = on_lost,
 		.arg = daemon,
 	};
 	int r;
 
 	(void)gethostname(host, sizeof(host) - 1);
-	r = store_new(daemon->loop, &options, &daemon->store);
-	if (r < 0)
-		*ret_error = mem_printf("[database] url: %s", strerror(-r));
-	else
+	r = store_new(daemon->loop, &options, &daemon->store, ret_error);
+	if (r == 0)
 		store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);
 	return r;
 }

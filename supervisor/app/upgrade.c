@@ -30,6 +30,7 @@
 #include "io/jsontext.h"
 #include "io/loop.h"
 #include "io/sdnotify.h"
+#include "io/spool.h"
 
 enum {
 	SETTLE_MS = 3000, /* for what is under way to come to an end */
@@ -172,12 +173,12 @@ static void go(struct upgrade *upgrade)
 /* What cannot be handed over yet; NULL = nothing. */
 static char *hindrance(const struct daemon *daemon)
 {
-	size_t unsaved = store_unsaved(daemon->store);
+	struct spool_stat spool;
 
-	if (unsaved > 0)
-		return mem_printf("%zu results wait for the database, which must take them first%s%s",
-				  unsaved, store_is_ready(daemon->store) ? "" : ": ",
-				  store_why_not_ready(daemon->store));
+	store_spool_stat(daemon->store, &spool);
+	if (spool.unwritten > 0)
+		return mem_printf("%llu answers are in memory only: %s", (unsigned long long)spool.unwritten,
+				  store_trouble(daemon->store));
 	if (daemon->embedded && service_state(embedded_service(daemon->embedded)) == SERVICE_PREPARING)
 		return mem_strdup("the embedded Postgres is being prepared for its start");
 	return NULL;
@@ -210,12 +211,6 @@ static void on_tick(void *arg)
 		go(upgrade);
 }
 
-static void on_flushed(void *arg, bool flushed)
-{
-	(void)arg;
-	(void)flushed; /* what is left is looked at in each tick */
-}
-
 /* Signals wait as well: those that come now are the new program's. */
 void upgrade_settle(struct upgrade *upgrade)
 {
@@ -227,7 +222,6 @@ void upgrade_settle(struct upgrade *upgrade)
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &upgrade->signals);
 	hold_back(daemon, true);
-	store_flush(daemon->store, SETTLE_MS, on_flushed, NULL);
 	loop_timer_new(daemon->loop, on_tick, upgrade, &upgrade->timer);
 	loop_timer_start(upgrade->timer, TICK_MS);
 }

@@ -273,9 +273,11 @@ int config_check(const struct config *c, const char *file, char **ret_error)
 	const struct checker ch = { c, file, ret_error };
 	int r;
 
-	if (c->database.shared)
-		return check_refuse(&ch, KEY_DATABASE, NULL, "shared",
-				    mem_strdup("yes is not supported yet; allowed is no"));
+	if (c->database.shared && strcmp(c->database.url, "embedded") == 0)
+		return check_refuse(
+			&ch, KEY_DATABASE, NULL, "shared",
+			mem_strdup("yes needs a server that all nodes reach, but url is embedded: name "
+				   "one there"));
 	r = check_delays(&ch, KEY_RETRY, NULL, retry_keys, c->retry.base_delay_ms, c->retry.max_delay_ms);
 	if (r == 0)
 		r = check_socket(&ch);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/check.h"
@@ -78,6 +79,7 @@ static struct config *config_new(void)
 	add_group(c, ROOT);
 	sections_init(KEY_DAEMON, NULL, &c->daemon);
 	sections_init(KEY_DATABASE, NULL, &c->database);
+	sections_init(KEY_SPOOL, NULL, &c->spool);
 	sections_init(KEY_CONTROL, NULL, &c->control);
 	sections_init(KEY_RETRY, NULL, &c->retry);
 	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
@@ -95,6 +97,7 @@ void config_free(struct config **ret)
 		return;
 	sections_clear(KEY_DAEMON, &c->daemon);
 	sections_clear(KEY_DATABASE, &c->database);
+	sections_clear(KEY_SPOOL, &c->spool);
 	sections_clear(KEY_CONTROL, &c->control);
 	sections_clear(KEY_RETRY, &c->retry);
 	for (size_t i = 0; i < c->ngroups; i++) {
@@ -137,12 +140,15 @@ static char *unknown_section(const char *section)
 	const char *names[KEY_SECTION_COUNT];
 	size_t len = strcspn(section, ":");
 	AUTO(mem_free_str) char *kind = mem_strndup(section, len);
+	AUTO(buf_free) struct buf allowed = BUF_INIT(0);
 
-	for (int i = 0; i < KEY_SECTION_COUNT; i++)
-		names[i] = key_section_spec((enum key_section)i)->name;
-	return with_nearest(mem_printf("[%s]: unknown section; allowed are [daemon], [database], [control], "
-				       "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]",
-				       section),
+	for (int i = 0; i < KEY_SECTION_COUNT; i++) {
+		const struct key_section_spec *spec = key_section_spec((enum key_section)i);
+
+		names[i] = spec->name;
+		buf_putf(&allowed, "%s[%s%s]", i > 0 ? ", " : "", spec->name, spec->named ? ":NAME" : "");
+	}
+	return with_nearest(mem_printf("[%s]: unknown section; allowed are %s", section, buf_bytes(&allowed)),
 			    kind, names, KEY_SECTION_COUNT);
 }
 
@@ -238,6 +244,9 @@ static int open_section(struct load *load, const char *title, char **ret_error)
 		break;
 	case KEY_DATABASE:
 		load->base = &c->database;
+		break;
+	case KEY_SPOOL:
+		load->base = &c->spool;
 		break;
 	case KEY_CONTROL:
 		load->base = &c->control;

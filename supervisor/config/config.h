@@ -39,6 +39,10 @@ struct config_database {
 	bool shared;
 };
 
+struct config_spool {
+	int64_t max_bytes, keep_ms;
+};
+
 struct config_control {
 	char *socket;  /* "" = run_dir/proctor.sock */
 	unsigned mode; /* of the socket: 0660 */
@@ -135,6 +139,7 @@ struct config {
 	char *path; /* the file it came from; "" = all defaults */
 	struct config_daemon daemon;
 	struct config_database database;
+	struct config_spool spool;
 	struct config_control control;
 	struct config_group *groups; /* root first, the others in file order */
 	size_t ngroups;

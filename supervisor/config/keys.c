@@ -24,6 +24,7 @@ static const char *const restart_types[] = { "permanent", "transient", "temporar
 
 #define DAEMON(key, member, type)   ROW(KEY_DAEMON, config_daemon, key, member, type)
 #define DATABASE(key, member, type) ROW(KEY_DATABASE, config_database, key, member, type)
+#define SPOOL(key, member, type)    ROW(KEY_SPOOL, config_spool, key, member, type)
 #define CONTROL(key, member, type)  ROW(KEY_CONTROL, config_control, key, member, type)
 #define GROUP(key, member, type)    ROW(KEY_GROUP, config_group, key, member, type)
 #define POOL(key, member, type)	    ROW(KEY_POOL, config_pool, key, member, type)
@@ -53,7 +54,12 @@ const struct key_spec key_table[] = {
 	{ DATABASE("url", url, KEY_DATABASE_URL), .fallback = "embedded", .min = 1, .max = 4000,
 	  .help = "embedded: a PostgreSQL of its own below state_dir; or any libpq URL" },
 	{ DATABASE("shared", shared, KEY_BOOL), .fallback = "no",
-	  .help = "several nodes on one database; not supported yet" },
+	  .help = "several nodes on one database; without it they start nothing new" },
+
+	{ SPOOL("max_size", max_bytes, KEY_SIZE), .fallback = "4G", .min = 256 * MIB, .max = TIB, .live = true,
+	  .help = "of the spool in state_dir; from 80 % of it in results that the database has not got, nothing new is begun" },
+	{ SPOOL("keep", keep_ms, KEY_DURATION), .fallback = "30m", .max = 7 * DAY, .live = true,
+	  .help = "how long results are kept that the database has got: a standby that takes over may not have them" },
 
 	{ CONTROL("socket", socket, KEY_PATH), .fallback = "", .max = 107,
 	  .help = "control socket; empty: proctor.sock in run_dir" },
@@ -180,6 +186,7 @@ const size_t key_table_len = ARRAY_LEN(key_table);
 static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
 	[KEY_DAEMON] = { "daemon", false, "the daemon itself" },
 	[KEY_DATABASE] = { "database", false, "where runs, transcripts and the queue are kept" },
+	[KEY_SPOOL] = { "spool", false, "the local log of answers, written before the database has them" },
 	[KEY_CONTROL] = { "control", false, "the socket that proctorctl speaks to" },
 	[KEY_GROUP] = { "group", true,
 			"a group of the supervision tree; those below it start in the order of their "

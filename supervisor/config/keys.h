@@ -11,6 +11,7 @@
 enum key_section {
 	KEY_DAEMON,
 	KEY_DATABASE,
+	KEY_SPOOL,
 	KEY_CONTROL,
 	KEY_GROUP,
 	KEY_POOL,

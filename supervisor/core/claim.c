@@ -152,13 +152,13 @@ void claim_wake(struct claim *claim)
 		claim->sched[i].maybe_ready = claim->pairs[i].lane >= 0 && !claim->pairs[i].paused;
 }
 
-bool claim_is_paused(const struct claim *claim, const char *run_id, const char *model_id)
+enum claim_pair claim_look_up(const struct claim *claim, const char *run_id, const char *model_id)
 {
 	for (size_t i = 0; i < claim->count; i++)
 		if (strcmp(claim->pairs[i].run_id, run_id) == 0 &&
 		    strcmp(claim->pairs[i].model_id, model_id) == 0)
-			return claim->pairs[i].paused;
-	return false;
+			return claim->pairs[i].paused ? CLAIM_PAUSED : CLAIM_ACTIVE;
+	return CLAIM_GONE;
 }
 
 /* How many more jobs this lane should have here. */
@@ -329,7 +329,7 @@ void claim_more(struct claim *claim)
 	size_t count;
 
 	if (claim->under_way || claim->cooling || claim->held || claim->count == 0 ||
-	    !store_is_ready(claim->options.store) || store_is_full(claim->options.store))
+	    !store_is_ready(claim->options.store) || store_trouble(claim->options.store))
 		return;
 	count = choose(claim, &wants);
 	if (count > 0) {

@@ -37,7 +37,13 @@ void claim_more(struct claim *claim);
 /* None until told otherwise. */
 void claim_hold(struct claim *claim, bool hold);
 
-/* The run, or this model of it, is paused as far as is known. */
-bool claim_is_paused(const struct claim *claim, const char *run_id, const char *model_id);
+enum claim_pair {
+	CLAIM_ACTIVE,
+	CLAIM_PAUSED, /* the run, or this model of it */
+	CLAIM_GONE,   /* the run is over, or was deleted, or its start was lost in a fail-over */
+};
+
+/* As of the last claim_set_pairs. */
+enum claim_pair claim_look_up(const struct claim *claim, const char *run_id, const char *model_id);
 
 #endif

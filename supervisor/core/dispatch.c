@@ -83,9 +83,11 @@ static void arm(struct dispatch *dispatch, struct lane *lane)
 
 static void pump_lane(struct dispatch *dispatch, struct lane *lane)
 {
+	if (store_is_holding(dispatch->store))
+		return;
 	while (!list_is_empty(&lane->between) && permit_next_call(dispatch, lane))
 		continue;
-	if (list_is_empty(&lane->between) && !dispatch->stopping)
+	if (list_is_empty(&lane->between) && !dispatch->stopping && !store_trouble(dispatch->store))
 		while (!list_is_empty(&lane->queue) && begin_conversation(dispatch, lane))
 			continue;
 	arm(dispatch, lane);
@@ -140,6 +142,7 @@ static void on_claimed(void *arg, const struct store_job *jobs, size_t count)
 			log_warning("dispatch.claimed_again", "run=%s job=%lld attempt=%d", probe->run_id,
 				    (long long)probe->id, jobs[i].attempt);
 			probe->lease = jobs[i].attempt;
+			probe->lost = false;
 			continue;
 		}
 		probe_new(&jobs[i], lane, dispatch_now_ms(dispatch), &probe);
@@ -156,23 +159,59 @@ void dispatch_on_store_state(struct dispatch *dispatch, bool ready)
 		dispatch_pump(dispatch);
 }
 
-/* What waits here of a run that was paused goes back, so that it does not block those behind it. */
-static void give_back_paused(struct dispatch *dispatch)
+void dispatch_on_lost(struct dispatch *dispatch, int64_t job_id)
 {
-	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
-		list_foreach_safe (at, &dispatch->lanes[i]->queue) {
-			struct probe *probe = list_entry(at, struct probe, link);
+	struct probe *probe = map_get_id(dispatch->probes, job_id);
 
-			if (claim_is_paused(dispatch->claim, probe->run_id, probe->model_id))
-				dispatch_give_back(dispatch, probe);
-		}
+	if (!probe)
+		return;
+	log_warning("probe.lost", "run=%s job=%lld reason=\"another node has taken it over\"", probe->run_id,
+		    (long long)probe->id);
+	probe->lost = true;
+	switch (probe->state) {
+	case PROBE_QUEUED:
+		dispatch_drop(dispatch, probe);
+		break;
+	case PROBE_BETWEEN:
+		lane_unlink(probe->lane, probe);
+		worker_send_cancel(probe->worker, probe);
+		break;
+	case PROBE_CALLING: /* its answer is paid for: it may come */
+		break;
+	}
+	dispatch_pump(dispatch);
+}
+
+static enum claim_pair pair_of(const struct dispatch *dispatch, const struct probe *probe)
+{
+	return claim_look_up(dispatch->claim, probe->run_id, probe->model_id);
+}
+
+/* What waits here of a run that was paused goes back, so that it does not block those behind it. Of a run
+ * that is gone, nothing more is asked. */
+static void give_back_unwanted(struct dispatch *dispatch, struct lane *lane)
+{
+	list_foreach_safe (at, &lane->queue) {
+		struct probe *probe = list_entry(at, struct probe, link);
+
+		if (pair_of(dispatch, probe) != CLAIM_ACTIVE)
+			dispatch_give_back(dispatch, probe);
+	}
+	list_foreach_safe (at, &lane->between) {
+		struct probe *probe = list_entry(at, struct probe, link);
+
+		if (pair_of(dispatch, probe) != CLAIM_GONE)
+			continue;
+		lane_unlink(lane, probe);
+		worker_send_cancel(probe->worker, probe);
 	}
 }
 
 void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count)
 {
 	claim_set_pairs(dispatch->claim, pairs, count);
-	give_back_paused(dispatch);
+	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
+		give_back_unwanted(dispatch, dispatch->lanes[i]);
 	for (size_t i = 0; i < count; i++)
 		if (pairs[i].cancelling)
 			dispatch_cancel_run(dispatch, pairs[i].run_id);
@@ -195,7 +234,18 @@ void dispatch_on_room(struct dispatch *dispatch)
 void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
 		      const struct msg *msg)
 {
-	(void)worker;
+	const struct probe_turn *last = &probe->turns[probe->turn_count - 1];
+	const struct store_turn turn = {
+		.job_id = probe->id,
+		.attempt = probe->lease,
+		.number = msg->number,
+		.prev = msg->prev,
+		.digest = msg->digest,
+		.body = last->body,
+		.body_len = last->len,
+	};
+
+	store_turn(dispatch->store, &turn);
 	dispatch->stats.turns++;
 	probe->lane->turns++;
 	probe->lane->last_success_ms = dispatch_now_ms(dispatch);
@@ -203,6 +253,10 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 	gate_leave(probe->lane->gate);
 	if (!msg->last)
 		lane_wait_between(probe->lane, probe);
+	if (!msg->last && probe->lost) {
+		lane_unlink(probe->lane, probe);
+		worker_send_cancel(worker, probe);
+	}
 	dispatch_pump(dispatch);
 }
 
@@ -274,8 +328,8 @@ const char *dispatch_why(const struct dispatch *dispatch, const struct lane *lan
 		return "all workers are full";
 	if (!store_is_ready(dispatch->store))
 		return "the database is away";
-	if (store_is_full(dispatch->store))
-		return "results wait for the database";
+	if (store_trouble(dispatch->store))
+		return store_trouble(dispatch->store);
 	return "";
 }
 

@@ -41,6 +41,8 @@ void dispatch_stop(struct dispatch *dispatch);
 
 /* From the store. */
 void dispatch_on_store_state(struct dispatch *dispatch, bool ready);
+/* Another node has taken this job over: what comes of it here still counts, but nothing more is asked. */
+void dispatch_on_lost(struct dispatch *dispatch, int64_t job_id);
 void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count);
 void dispatch_on_work(struct dispatch *dispatch);
 

@@ -44,8 +44,8 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 		.job_id = probe->id,
 		.attempt = probe->lease,
 		.fate = fate,
-		.turns = probe->turns,
-		.turn_count = probe->turn_count,
+		.turn_count = probe->turns_done,
+		.digest = probe->digest,
 		.model_version = model_version,
 		.input_tokens = probe->input_tokens,
 		.output_tokens = probe->output_tokens,
@@ -202,10 +202,14 @@ void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct
 		dispatch->stats.completed++;
 		lane->completed++;
 		finish(dispatch, probe, STORE_COMPLETED, msg->model_version, NULL, 0);
+	} else if (probe->lost) {
+		dispatch_drop(dispatch, probe);
 	} else if (msg->given_back) {
 		dispatch_give_back(dispatch, probe);
 	} else if (probe->cancelling && strcmp(msg->error_code, "CANCELLED") == 0) {
 		dispatch_end_cancelled(dispatch, probe);
+	} else if (strcmp(msg->error_code, "CANCELLED") == 0) {
+		dispatch_give_back(dispatch, probe); /* was lost, and came back meanwhile */
 	} else {
 		on_failure(dispatch, probe, msg);
 	}
@@ -237,7 +241,9 @@ void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, stru
 		gate_leave(probe->lane->gate);
 	probe->deaths = blame.job.deaths;
 	probe->solo_deaths = blame.job.solo_deaths;
-	if (probe->cancelling) {
+	if (probe->lost) {
+		dispatch_drop(dispatch, probe);
+	} else if (probe->cancelling) {
 		dispatch_end_cancelled(dispatch, probe);
 	} else if (blame.poison) {
 		poison(dispatch, probe, death);

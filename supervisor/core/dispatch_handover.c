@@ -15,22 +15,18 @@
 
 /* ---- probes ---- */
 
-static void pass_turn(struct probe *probe, struct handover *h, const struct store_turn *turn)
+static void pass_turn(struct probe *probe, struct handover *h, const struct probe_turn *turn)
 {
-	char *body = turn ? (char *)(uintptr_t)turn->body : NULL; /* written: only looked at */
-	char digest[sizeof(probe->digest)] = "";
-	size_t len = turn ? turn->body_len : 0;
+	char *body = turn ? turn->body : NULL;
+	size_t len = turn ? turn->len : 0;
 
-	if (turn)
-		(void)strncpy(digest, turn->digest, sizeof(digest) - 1);
 	handover_begin(h, NULL);
 	handover_bytes(h, "body", &body, &len);
-	handover_chars(h, "digest", digest, sizeof(digest));
 	handover_end(h);
 	if (turn)
 		return;
 	if (body)
-		probe_add_turn(probe, body, len, digest);
+		probe_add_turn(probe, body, len, "");
 	mem_free(&body);
 }
 
@@ -69,6 +65,7 @@ static void pass_probe(struct probe *probe, struct handover *h)
 	handover_time(h, "callMs", &probe->call_ms);
 	handover_time(h, "queuedMs", &probe->queued_ms);
 	handover_bool(h, "cancelling", &probe->cancelling);
+	handover_bool(h, "lost", &probe->lost);
 }
 
 static void write_probe(struct probe *probe, struct handover *h)

@@ -54,10 +54,8 @@ void probe_free(struct probe **probe)
 		return;
 	list_remove(&dead->link);
 	list_remove(&dead->in_worker);
-	for (size_t i = 0; i < dead->turn_count; i++) {
-		free((void *)(uintptr_t)dead->turns[i].body);
-		free((void *)(uintptr_t)dead->turns[i].digest);
-	}
+	for (size_t i = 0; i < dead->turn_count; i++)
+		free(dead->turns[i].body);
 	free(dead->turns);
 	free(dead->run_id);
 	free(dead->model_id);
@@ -72,11 +70,7 @@ void probe_add_turn(struct probe *probe, const char *body, size_t len, const cha
 		probe->turn_room = probe->turn_room ? probe->turn_room * 2 : 1;
 		probe->turns = mem_resize(probe->turns, probe->turn_room, sizeof(*probe->turns));
 	}
-	probe->turns[probe->turn_count++] = (struct store_turn){
-		.body = copy(body, len),
-		.body_len = len,
-		.digest = mem_strdup(digest),
-	};
+	probe->turns[probe->turn_count++] = (struct probe_turn){ .body = copy(body, len), .len = len };
 	probe->turns_done++;
 	(void)strncpy(probe->digest, digest, sizeof(probe->digest) - 1);
 }
@@ -92,7 +86,7 @@ void probe_put_turns(const struct probe *probe, struct buf *out)
 	for (size_t i = 0; i < probe->turn_count; i++) {
 		if (some || i > 0)
 			buf_puts(out, ",");
-		buf_put(out, probe->turns[i].body, probe->turns[i].body_len);
+		buf_put(out, probe->turns[i].body, probe->turns[i].len);
 	}
 	buf_puts(out, "]");
 }
@@ -102,7 +96,7 @@ bool probe_turns_are_json(const struct probe *probe)
 	for (size_t i = 0; i < probe->turn_count; i++) {
 		AUTO(jsontext_free) struct jsontext *json = NULL;
 
-		if (jsontext_parse(probe->turns[i].body, probe->turns[i].body_len, &json) < 0)
+		if (jsontext_parse(probe->turns[i].body, probe->turns[i].len, &json) < 0)
 			return false;
 	}
 	return true;

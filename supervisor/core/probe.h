@@ -15,6 +15,12 @@ struct buf;
 struct lane;
 struct worker;
 
+/* One answer, as it came. */
+struct probe_turn {
+	char *body; /* one line of JSON */
+	size_t len;
+};
+
 enum probe_state {
 	PROBE_QUEUED,  /* in its lane's queue, with no worker */
 	PROBE_CALLING, /* a call of it is permitted: in its worker's `calling` list, holds a slot of its lane
@@ -40,7 +46,7 @@ struct probe {
 	char *earlier;
 	size_t earlier_len;
 	/* Got since the claim, in order. */
-	struct store_turn *turns;
+	struct probe_turn *turns;
 	size_t turn_count, turn_room;
 	int turns_done;	 /* earlier and new */
 	char digest[33]; /* of the last turn; "" before the first */
@@ -53,13 +59,15 @@ struct probe {
 	int64_t call_ms;	  /* when the present call was permitted */
 	int64_t queued_ms;	  /* when it came into this node's queue */
 	bool cancelling;	  /* its run is being cancelled; a result that is paid for still wins */
+	bool lost; /* another node holds its lease: the answer under way still counts, no other is asked for
+		    */
 };
 
 /* Copies what the claim gave. */
 void probe_new(const struct store_job *job, struct lane *lane, int64_t now_ms, struct probe **ret);
 void probe_free(struct probe **probe);
 
-/* Keeps a turn's body (copied) and its digest. */
+/* Keeps a turn's body (copied) and its digest: what a worker is given that goes on from there. */
 void probe_add_turn(struct probe *probe, const char *body, size_t len, const char *digest);
 
 /* Appends all turns, earlier and new, as one JSON array. */

@@ -1,6 +1,6 @@
 /* The store's connections and readiness. store_boot.c brings the database up to date, store_claim.c takes
- * work out, store_finish.c brings results in, store_upkeep.c does what recurs, store_events.c keeps the
- * record. */
+ * work out, store_journal.c, store_rows.c and store_batch.c bring results in, store_upkeep.c does what
+ * recurs, store_beat.c beats, store_events.c keeps the record. */
 
 #include "core/store.h"
 
@@ -12,6 +12,7 @@
 #include "core/store_private.h"
 #include "io/db.h"
 #include "io/loop.h"
+#include "io/spool.h"
 
 bool store_is_booted(const struct store *store)
 {
@@ -38,6 +39,35 @@ int64_t store_node_id(const struct store *store)
 	return store->node_id;
 }
 
+const char *store_trouble(const struct store *store)
+{
+	if (store->fenced)
+		return "no heartbeat has reached the database for so long that other nodes may have our work";
+	return spool_trouble(store->spool);
+}
+
+bool store_is_holding(const struct store *store)
+{
+	return store->fenced || spool_is_holding(store->spool);
+}
+
+void store_spool_stat(const struct store *store, struct spool_stat *ret)
+{
+	spool_stat(store->spool, ret);
+}
+
+const char *store_database_id(const struct store *store)
+{
+	const char *id = spool_database(store->spool);
+
+	return id[0] != '\0' ? id : NULL;
+}
+
+void store_configure_spool(struct store *store, int64_t max_bytes, int64_t keep_ms)
+{
+	spool_configure(store->spool, max_bytes, keep_ms);
+}
+
 static void become_ready(struct store *store)
 {
 	store->ready = store->was_ready = true;
@@ -62,6 +92,7 @@ void store_set_why(struct store *store, const char *why)
 	else
 		log_info("store.waiting", "why=\"%s\"", why);
 	store->ready = store->was_ready = false;
+	store->good_beats = 0;
 	store_upkeep_stop(store);
 	if (store->options.on_state)
 		store->options.on_state(store->options.arg, false, store->why);
@@ -104,8 +135,10 @@ static void on_beat_link(void *arg, bool up, const char *why)
 {
 	struct store *store = arg;
 
-	(void)why;
-	if (!up)
+	mem_set_str(&store->beat_why, up ? NULL : mem_strdup(why));
+	if (up)
+		store_beat_soon(store);
+	else
 		store->good_beats = 0;
 }
 
@@ -129,7 +162,7 @@ static int connect_all(struct store *store, const char *url)
 	return error;
 }
 
-int store_new(struct loop *loop, const struct store_options *options, struct store **ret)
+int store_new(struct loop *loop, const struct store_options *options, struct store **ret, char **ret_error)
 {
 	struct store *store = mem_alloc(sizeof(*store));
 	int error;
@@ -140,14 +173,21 @@ int store_new(struct loop *loop, const struct store_options *options, struct sto
 	store->options.sql_dir = mem_strdup(options->sql_dir);
 	store->options.node_name = mem_strdup(options->node_name);
 	store->options.state_id = mem_strdup(options->state_id);
+	store->options.spool_dir = mem_strdup(options->spool_dir);
 	store->why = mem_strdup("not connected yet");
 	store_boot_new(store);
 	store_claim_new(store);
-	store_finish_new(store);
+	store_rows_new(store);
 	store_batch_new(store);
 	store_upkeep_new(store);
+	store_beat_new(store);
 	store_events_new(store);
-	error = connect_all(store, options->url);
+	error = store_journal_open(store, ret_error);
+	if (error == 0) {
+		error = connect_all(store, options->url);
+		if (error != 0)
+			*ret_error = mem_printf("[database] url: %s", strerror(-error));
+	}
 	if (error != 0) {
 		store_free(&store);
 		return error;
@@ -169,15 +209,19 @@ void store_free(struct store **ref)
 	db_free(&store->control);
 	db_free(&store->beat);
 	store_events_free(store);
+	store_beat_free(store);
 	store_upkeep_free(store);
 	store_batch_free(store);
-	store_finish_free(store);
+	store_rows_free(store);
+	store_journal_free(store);
 	store_claim_free(store);
 	store_boot_free(store);
 	mem_free(&store->options.sql_dir);
 	mem_free(&store->options.node_name);
 	mem_free(&store->options.state_id);
+	mem_free(&store->options.spool_dir);
 	mem_free(&store->why);
+	mem_free(&store->beat_why);
 	mem_free(&store);
 }
 

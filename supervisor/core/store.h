@@ -3,10 +3,11 @@
 
 /* The store: the only part that knows where probes, turns and outcomes are kept.
  *
- * Two connections to Postgres: `queue` (claims and completions, batched) and `control` (what commands ask).
- * A third beats the node's heart. All that is handed over is kept in memory until Postgres has committed it,
- * through any loss of the connection; the SQL makes repeats harmless. While Postgres is away the store
- * accepts results up to a cap, above which store_is_full() says so and the dispatcher starts nothing new. */
+ * Two connections to Postgres: `queue` (claims, turns and completions, batched) and `control` (what commands
+ * ask). A third beats the node's heart. Every turn and every end is written to the spool (io/spool.h) before
+ * anything else, sent to Postgres, and acknowledged in the spool once that has committed it; the SQL makes
+ * repeats harmless. So an outage of Postgres, of any length that the spool has room for, is only lag, and the
+ * end of the daemon loses nothing that it was given. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 struct db;
 struct handover;
 struct loop;
+struct spool_stat;
 struct store;
 
 /* What the dispatcher may choose between: one (run, model) with possible work. */
@@ -55,9 +57,8 @@ struct store_end {
 	int64_t job_id;
 	int attempt;
 	enum store_fate fate;
-	/* The turns got in this attempt, as bodies on one line each; with their digests for checkpoints. */
-	const struct store_turn *turns;
-	size_t turn_count;
+	int turn_count;		   /* of the whole conversation, earlier attempts' too */
+	const char *digest;	   /* of its last turn; "" when there is none */
 	const char *model_version; /* NULL when not told */
 	int64_t input_tokens, output_tokens, reasoning_tokens,
 		duration_ms;	 /* of all turns, earlier attempts' too */
@@ -69,10 +70,15 @@ struct store_end {
 	int64_t limited_for_ms;	 /* STORE_LATER: 0 clears it */
 };
 
+/* One answer, as it came. Strings are copied by store_turn. */
 struct store_turn {
-	const char *body;
+	int64_t job_id;
+	int attempt;
+	int number;	    /* from 1 */
+	const char *prev;   /* digest of the turn before; "" for the first */
+	const char *digest; /* its own */
+	const char *body;   /* one line of JSON */
 	size_t body_len;
-	const char *digest;
 };
 
 struct store_want {
@@ -85,7 +91,10 @@ struct store_options {
 	const char *sql_dir;   /* folder of the numbered migrations */
 	const char *node_name; /* shown to people */
 	const char *state_id;  /* of state folder + machine: what an earlier boot of it held is taken back */
-	size_t memory_cap;     /* bytes of results held while Postgres is away */
+	const char *spool_dir;
+	int64_t spool_max_bytes, spool_keep_ms; /* as in struct spool_options */
+	bool rehearsal; /* only whether it could be opened is to be found out: the spool is another's */
+	bool shared; /* other nodes work on this database, and take over what we hold when we fall silent */
 
 	/* Ready for work (migrated, node registered, earlier leases taken back), or not and why (one line).
 	 */
@@ -96,15 +105,17 @@ struct store_options {
 	void (*on_wake)(void *arg);
 	/* A run got its last outcome (status COMPLETED, FAILED or CANCELLED). */
 	void (*on_run_finished)(void *arg, const char *run_id, const char *status);
-	/* Room again after store_is_full(). */
-	void (*on_room)(void *arg);
+	/* store_trouble() or store_is_holding() says something else than before. */
+	void (*on_trouble)(void *arg);
+	/* We do not hold the lease of this job any more: another node has it. */
+	void (*on_lost)(void *arg, int64_t job_id);
 	void *arg;
 };
 
-int store_new(struct loop *loop, const struct store_options *options, struct store **ret)
+/* Opens the spool too. -errno with *ret_error, one fresh line. */
+int store_new(struct loop *loop, const struct store_options *options, struct store **ret, char **ret_error)
 	__attribute__((warn_unused_result));
-/* Not from one of its callbacks; calls none. What is not committed is lost to us, and taken back at the next
- * boot. */
+/* Not from one of its callbacks; calls none. What is not committed is in the spool, for the next boot. */
 void store_free(struct store **store);
 
 /* Starts connecting; retried for ever with back-off. */
@@ -123,18 +134,39 @@ typedef void store_claim_fn(void *arg, const struct store_job *jobs, size_t coun
 int store_claim(struct store *store, const struct store_want *wants, size_t count, store_claim_fn *fn,
 		void *arg) __attribute__((warn_unused_result));
 
-/* Takes over the end of an attempt; never fails. Batched: 50 rows, 4 MB or 20 ms. */
+/* Takes over a turn; never fails. It becomes a checkpoint, unless the end of its attempt comes first. */
+void store_turn(struct store *store, const struct store_turn *turn);
+
+/* Takes over the end of an attempt, whose turns came before it; never fails. Batched: 50 rows, 4 MB or 20 ms.
+ */
 void store_finish(struct store *store, const struct store_end *end);
 
 /* Puts claimed jobs back at once, unharmed (shutdown, or an answer to a claim that nobody wants any more). */
 void store_give_back(struct store *store, const int64_t *job_ids, const int *attempts, size_t count);
 
-bool store_is_full(const struct store *store);
+/* NULL, or one line: why no conversation should be begun, though the database may be there. */
+const char *store_trouble(const struct store *store);
 
-/* Results held and not committed yet: count and bytes. */
-void store_backlog(const struct store *store, size_t *ret_count, size_t *ret_bytes);
+/* Fresh lines, or NULL: why results do not get to the database; and while it is ready, why no work comes from
+ * it, and why nobody hears the node's heart. */
+char *store_why_late(const struct store *store) __attribute__((warn_unused_result));
+char *store_why_no_claims(const struct store *store) __attribute__((warn_unused_result));
+char *store_why_no_beat(const struct store *store) __attribute__((warn_unused_result));
 
-/* Calls `fn` once everything handed over so far is committed, or after `timeout_ms` with flushed = false. */
+/* True when not even a conversation under way may make its next call: its answer could not be written, or is
+ * another node's to get. */
+bool store_is_holding(const struct store *store);
+
+/* What is not in Postgres yet, and what the spool holds. */
+void store_spool_stat(const struct store *store, struct spool_stat *ret);
+
+/* The id of the database that the spool belongs to; NULL before the first connect. */
+const char *store_database_id(const struct store *store);
+
+/* A new limit and time to keep for the spool. */
+void store_configure_spool(struct store *store, int64_t max_bytes, int64_t keep_ms);
+
+/* Calls `fn` once everything handed over is committed, or after `timeout_ms` with flushed = false. */
 void store_flush(struct store *store, int64_t timeout_ms, void (*fn)(void *arg, bool flushed), void *arg);
 
 /* Leaves the flushes under way no more than `timeout_ms` from now. */
@@ -164,10 +196,8 @@ int64_t store_node_id(const struct store *store);
 
 /* ---- while the daemon's program is replaced ---- */
 
-/* What is not in the database yet: ends of attempts, which cannot be handed over; and whether anything is
- * under way whose answer would be missed. Nothing is lost by the latter: a claim is taken back, an event may
- * be recorded twice. */
-size_t store_unsaved(const struct store *store);
+/* Something is under way whose answer would be missed. Nothing is lost by it: a claim is taken back, an event
+ * may be recorded twice. */
 bool store_is_busy(const struct store *store);
 
 /* Who we are to the database, and the events not recorded yet, either way. A store that goes on was not

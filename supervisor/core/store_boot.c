@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crashpoint.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -59,8 +60,10 @@ static void fail(struct store *store, char *why)
 {
 	store_set_why(store, why);
 	mem_free(&why);
-	if (store->boot == BOOT_WORKING)
+	if (store->boot == BOOT_WORKING || store->boot == BOOT_REPLAYING) {
+		store->boot = BOOT_WORKING;
 		loop_timer_start(store->boot_timer, RETRY_MS);
+	}
 }
 
 /* True for an answer to go on with; else the failure is dealt with. A lost answer needs nothing: the link is
@@ -87,15 +90,31 @@ static void finish_boot(struct store *store)
 	store_set_ready(store, true);
 }
 
-static void on_registered(void *arg, const struct db_reply *reply)
+bool store_is_joined(const struct store *store)
+{
+	return store->boot == BOOT_REPLAYING || store->boot == BOOT_DONE;
+}
+
+static void on_taken_back(void *arg, const struct db_reply *reply)
 {
 	struct store *store = arg;
 
-	if (!answered(store, reply, "registering this node"))
+	if (!answered(store, reply, "taking back what this folder held"))
 		return;
-	store->node_id = db_int(reply->rows, 0, 0);
+	CRASH_POINT("store.taken_back");
 	log_info("store.registered", "node=%lld taken_back=%lld", (long long)store->node_id,
-		 (long long)db_int(reply->rows, 0, 1));
+		 (long long)db_int(reply->rows, 0, 0));
+	store->fresh_node = false;
+	finish_boot(store);
+}
+
+static void on_still_held(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+
+	if (!answered(store, reply, "asking for our leases"))
+		return;
+	store_claim_tell_lost(store, reply);
 	finish_boot(store);
 }
 
@@ -107,7 +126,61 @@ static void on_reconciled(void *arg, const struct db_reply *reply)
 		return;
 	if (db_int(reply->rows, 0, 0) > 0)
 		log_info("store.lost_claims", "given_back=%lld", (long long)db_int(reply->rows, 0, 0));
-	finish_boot(store);
+	if (!store->options.shared)
+		finish_boot(store); /* nobody else takes what is ours */
+	else if (store_claim_ask_held(store, store->queue, on_still_held) != 0)
+		fail(store, mem_strdup("the connection does not take queries"));
+}
+
+/* The spool is empty, or what it had is in the database: now the leases. Not before, because what is replayed
+ * may end jobs whose leases are ours still. */
+static void settle_leases(struct store *store)
+{
+	struct db_params *params;
+
+	if (!store->fresh_node) {
+		if (store_claim_reconcile(store, on_reconciled) != 0)
+			fail(store, mem_strdup("the connection does not take queries"));
+		return;
+	}
+	params = db_params_new();
+	db_param_int(params, store->node_id);
+	db_param_text(params, store->options.state_id);
+	ask(store, "SELECT take_back_earlier($1, $2)", params, on_taken_back);
+}
+
+void store_boot_replayed(struct store *store)
+{
+	if (store->boot != BOOT_REPLAYING)
+		return;
+	CRASH_POINT("store.replayed");
+	log_info("store.replayed", "seq=%llu", (unsigned long long)store->newest);
+	settle_leases(store);
+}
+
+static void replay(struct store *store)
+{
+	store->boot = BOOT_REPLAYING;
+	store_beat_joined(store);
+	if (!store->replaying) {
+		settle_leases(store);
+		return;
+	}
+	store_set_why(store, "sending what the spool holds");
+	store_journal_more(store);
+	store_batch_send(store, true);
+}
+
+static void on_joined(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+
+	if (!answered(store, reply, "registering this node"))
+		return;
+	CRASH_POINT("store.joined");
+	store->node_id = db_int(reply->rows, 0, 0);
+	store->fresh_node = true;
+	replay(store);
 }
 
 void store_boot_register(struct store *store)
@@ -118,15 +191,35 @@ void store_boot_register(struct store *store)
 	store->node_id = 0;
 	db_param_text(params, store->options.node_name);
 	db_param_text(params, store->options.state_id);
-	ask(store, "SELECT node_id, taken_back FROM register_node($1, $2)", params, on_registered);
+	ask(store, "SELECT join_node($1, $2)", params, on_joined);
+}
+
+static void on_identity(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+	char *why;
+
+	if (!answered(store, reply, "asking which database this is"))
+		return;
+	if (db_bool(reply->rows, 0, 2)) {
+		fail(store,
+		     mem_strdup("the server takes no writes (default_transaction_read_only, or a standby)"));
+		return;
+	}
+	if (store_journal_meet(store, db_text(reply->rows, 0, 0, NULL), db_text(reply->rows, 0, 1, NULL),
+			       &why) < 0) {
+		fail(store, why);
+		return;
+	}
+	if (store->node_id == 0)
+		store_boot_register(store);
+	else
+		replay(store);
 }
 
 static void join(struct store *store)
 {
-	if (store->node_id == 0)
-		store_boot_register(store);
-	else if (store_claim_reconcile(store, on_reconciled) != 0)
-		fail(store, mem_strdup("the connection does not take queries"));
+	ask(store, "SELECT database_id, timeline, read_only FROM server_identity()", NULL, on_identity);
 }
 
 static void apply_next(struct store *store);

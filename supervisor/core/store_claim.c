@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -86,6 +87,7 @@ void store_claim_free(struct store *store)
 	free_values(store->marks);
 	map_free(&store->known);
 	map_free(&store->marks);
+	mem_free(&store->claim_refusal);
 }
 
 void store_claim_remember(struct store *store, int64_t job_id, int attempt)
@@ -104,6 +106,11 @@ void store_claim_forget(struct store *store, int64_t job_id, int attempt)
 	/* A later attempt of the same job may be ours too by now. */
 	if (known && known->attempt == attempt)
 		free(map_remove_id(store->known, job_id));
+}
+
+bool store_claim_knows(const struct store *store, int64_t job_id)
+{
+	return map_get_id(store->known, job_id) != NULL;
 }
 
 static struct mark *mark_of(struct store *store, const struct store_want *want)
@@ -193,16 +200,28 @@ static void hand_out(struct claim *claim, const struct db_rows *rows)
 	mem_free(&short_of);
 }
 
+/* Told once for each reason, and for as long as it holds to those who ask. */
+static void note_refusal(struct store *store, const struct db_reply *reply)
+{
+	AUTO(mem_free_str) char *told = NULL;
+
+	if (reply->status == DB_REFUSED)
+		told = mem_printf("%s (SQLSTATE %s)", reply->message, reply->sqlstate);
+	if (told && (!store->claim_refusal || strcmp(store->claim_refusal, told) != 0))
+		log_warning("store.claim_refused", "sqlstate=%s why=\"%s\"", reply->sqlstate, reply->message);
+	if (reply->status != DB_LOST)
+		mem_set_str(&store->claim_refusal, mem_strdup(told));
+}
+
 static void on_claimed(void *arg, const struct db_reply *reply)
 {
 	struct claim *claim = arg;
 	struct store *store = claim->store;
 
 	store->claims--;
+	CRASH_POINT("store.claimed");
 	if (!store->closing) {
-		if (reply->status == DB_REFUSED)
-			log_warning("store.claim_refused", "sqlstate=%s why=\"%s\"", reply->sqlstate,
-				    reply->message);
+		note_refusal(store, reply);
 		if (reply->status == DB_OK)
 			hand_out(claim, reply->rows);
 		else
@@ -258,25 +277,74 @@ int store_claim(struct store *store, const struct store_want *wants, size_t coun
 		claim_free(claim);
 	else
 		store->claims++;
+	CRASH_POINT("store.claim_sent");
 	return error;
+}
+
+/* Two arrays of fresh memory. */
+static size_t list_known(const struct store *store, int64_t **ret_ids, int64_t **ret_attempts)
+{
+	const struct known *known;
+	size_t cursor = 0, count = 0;
+
+	*ret_ids = mem_array(map_len(store->known) + 1, sizeof(**ret_ids));
+	*ret_attempts = mem_array(map_len(store->known) + 1, sizeof(**ret_attempts));
+	while ((known = map_next(store->known, &cursor))) {
+		(*ret_ids)[count] = known->job_id;
+		(*ret_attempts)[count++] = known->attempt;
+	}
+	return count;
 }
 
 int store_claim_reconcile(struct store *store, void (*done)(void *arg, const struct db_reply *reply))
 {
 	struct db_params *params;
-	const struct known *known;
-	size_t cursor = 0, count = 0;
-	int64_t *ids;
+	int64_t *ids, *attempts;
+	size_t count;
 
 	/* The connection keeps the order: a claim sent later sees the leases as this leaves them. */
 	if (store->claims > 0)
 		return -EAGAIN;
-	ids = mem_array(map_len(store->known) + 1, sizeof(*ids));
-	while ((known = map_next(store->known, &cursor)))
-		ids[count++] = known->job_id;
+	count = list_known(store, &ids, &attempts);
 	params = db_params_new();
 	db_param_int(params, store->node_id);
 	db_param_ints(params, ids, count);
 	mem_free(&ids);
+	mem_free(&attempts);
 	return db_query(store->queue, "SELECT take_back_unknown($1, $2)", params, done, store);
+}
+
+int store_claim_ask_held(struct store *store, struct db *db,
+			 void (*done)(void *arg, const struct db_reply *reply))
+{
+	struct db_params *params = db_params_new();
+	int64_t *ids, *attempts;
+	size_t count = list_known(store, &ids, &attempts);
+
+	db_param_int(params, store->node_id);
+	db_param_ints(params, ids, count);
+	db_param_ints(params, attempts, count);
+	mem_free(&ids);
+	mem_free(&attempts);
+	return db_query(
+		db,
+		"SELECT k.job_id, k.attempt "
+		"FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS k (job_id, attempt, place) "
+		"WHERE k.place NOT IN (SELECT place FROM held_leases($1, $2, $3))",
+		params, done, store);
+}
+
+void store_claim_tell_lost(struct store *store, const struct db_reply *reply)
+{
+	for (size_t i = 0; i < db_rows_count(reply->rows); i++) {
+		int64_t job_id = db_int(reply->rows, i, 0);
+		const struct known *known = map_get_id(store->known, job_id);
+
+		if (!known || known->attempt != db_int(reply->rows, i, 1))
+			continue; /* over since, or claimed again */
+		log_warning("store.lease_lost", "job=%lld attempt=%d", (long long)job_id, known->attempt);
+		free(map_remove_id(store->known, job_id));
+		if (store->options.on_lost)
+			store->options.on_lost(store->options.arg, job_id);
+	}
 }

@@ -1,13 +1,8 @@
 /* The store, while the daemon's program is replaced: the connections are closed and made anew, the node that
- * we are to the database stays, with its leases. */
+ * we are to the database stays, with its leases. What is not committed comes back from the spool. */
 
 #include "core/store_private.h"
 #include "io/handover.h"
-
-size_t store_unsaved(const struct store *store)
-{
-	return store->held_count;
-}
 
 bool store_is_busy(const struct store *store)
 {
@@ -17,6 +12,7 @@ bool store_is_busy(const struct store *store)
 void store_pass(struct store *store, struct handover *h)
 {
 	handover_time(h, "node", &store->node_id);
+	handover_bool(h, "freshNode", &store->fresh_node);
 	store_events_pass(store, h);
 }
 

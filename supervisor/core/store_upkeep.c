@@ -19,9 +19,6 @@ enum {
 	PROMOTE_MIN_MS = 50,
 	PROMOTE_MAX_MS = 5000, /* other nodes put jobs off too */
 	PROMOTE_ROWS = 500,
-	BEAT_MS = 5000,
-	LEASE_MS = 15000,     /* a node that has not beaten for so long is dead */
-	RECONCILE_BEATS = 12, /* how often leases are compared with what we know */
 	CANCEL_ROWS = 2000,
 	PRUNE_ROWS = 1000,	    /* a statement: short enough to be in nobody's way */
 	PRUNE_PAUSE_MS = 200,	    /* between two statements of a row */
@@ -38,7 +35,6 @@ struct cancel {
 
 static void ask_pairs(void *arg);
 static void promote(void *arg);
-static void beat(void *arg);
 static void prune(void *arg);
 
 void store_upkeep_new(struct store *store)
@@ -46,7 +42,6 @@ void store_upkeep_new(struct store *store)
 	list_init(&store->cancels);
 	loop_timer_new(store->loop, ask_pairs, store, &store->pairs_timer);
 	loop_timer_new(store->loop, promote, store, &store->promote_timer);
-	loop_timer_new(store->loop, beat, store, &store->beat_timer);
 	loop_timer_new(store->loop, prune, store, &store->prune_timer);
 	store->prune_due_ms = loop_now_ms(store->loop) + PRUNE_FIRST_MS;
 }
@@ -62,7 +57,6 @@ void store_upkeep_free(struct store *store)
 {
 	loop_timer_free(&store->pairs_timer);
 	loop_timer_free(&store->promote_timer);
-	loop_timer_free(&store->beat_timer);
 	loop_timer_free(&store->prune_timer);
 	while (!list_is_empty(&store->cancels))
 		cancel_free(list_entry(store->cancels.next, struct cancel, node));
@@ -80,7 +74,6 @@ void store_upkeep_begin(struct store *store)
 {
 	loop_timer_start(store->pairs_timer, 0);
 	loop_timer_start(store->promote_timer, 0);
-	loop_timer_start(store->beat_timer, 0);
 	wait_to_prune(store);
 	store_events_send(store);
 }
@@ -89,9 +82,7 @@ void store_upkeep_stop(struct store *store)
 {
 	loop_timer_stop(store->pairs_timer);
 	loop_timer_stop(store->promote_timer);
-	loop_timer_stop(store->beat_timer);
 	loop_timer_stop(store->prune_timer);
-	store->good_beats = 0;
 }
 
 /* A refusal that concerns no job: said, and tried again at the next turn. */
@@ -326,75 +317,4 @@ void store_keep_events(struct store *store, int64_t keep_ms)
 		return;
 	store->prune_due_ms = loop_now_ms(store->loop);
 	wait_to_prune(store);
-}
-
-/* The heartbeat, and what only a node with a steady one may do. */
-
-static void on_rescued(void *arg, const struct db_reply *reply)
-{
-	struct store *store = arg;
-
-	if (!answered(store, reply, "rescue") || db_int(reply->rows, 0, 0) == 0)
-		return;
-	log_warning("store.rescued", "jobs=%lld", (long long)db_int(reply->rows, 0, 0));
-	wake(store);
-}
-
-static void on_reconciled(void *arg, const struct db_reply *reply)
-{
-	struct store *store = arg;
-
-	if (!answered(store, reply, "reconcile") || db_int(reply->rows, 0, 0) == 0)
-		return;
-	log_warning("store.lost_claims", "given_back=%lld", (long long)db_int(reply->rows, 0, 0));
-	wake(store);
-}
-
-static void look_after_leases(struct store *store)
-{
-	struct db_params *params;
-
-	if (store->good_beats > LEASE_MS / BEAT_MS) {
-		params = db_params_new();
-		db_param_int(params, store->node_id);
-		db_param_int(params, LEASE_MS);
-		if (db_query(store->beat, "SELECT rescue_jobs($1, $2)", params, on_rescued, store) != 0)
-			return;
-	}
-	/* Refused while claims are under way: the next round will do. */
-	if (store->good_beats % RECONCILE_BEATS == 0 && store_claim_reconcile(store, on_reconciled) != 0)
-		store->good_beats--;
-}
-
-static void on_beat(void *arg, const struct db_reply *reply)
-{
-	struct store *store = arg;
-
-	store->beating = false;
-	if (!answered(store, reply, "beat")) {
-		store->good_beats = 0;
-		return;
-	}
-	if (!store->ready)
-		return;
-	if (!db_bool(reply->rows, 0, 0)) {
-		store_set_why(store, "the database does not know this node any more: registering again");
-		store_boot_register(store);
-		return;
-	}
-	store->good_beats++;
-	look_after_leases(store);
-}
-
-static void beat(void *arg)
-{
-	struct store *store = arg;
-	struct db_params *params;
-
-	loop_timer_start(store->beat_timer, BEAT_MS);
-	if (store->beating)
-		return;
-	params = db_params_new();
-	db_param_int(params, store->node_id);
-	store->beating = db_query(store->beat, "SELECT beat($1)", params, on_beat, store) == 0;
 }

@@ -109,13 +109,35 @@ static const struct column status_fields[] = {
 	{ .title = "Upgraded", .path = "upgraded.atMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = "Upgraded from", .path = "upgraded.from", .optional = true },
 	{ .title = "Database", .path = "database.url" },
-	{ .title = "Results held", .path = "database.backlogResults", .kind = COLUMN_COUNT },
+	{ .title = "Waiting in the spool", .path = "database.backlogRecords", .kind = COLUMN_COUNT },
 	{ .title = "Workers serving", .path = "workers.serving", .kind = COLUMN_COUNT },
 	{ .title = "Workers in all", .path = "workers.size", .kind = COLUMN_COUNT },
 	{ .title = "Conversations", .path = "workers.held", .kind = COLUMN_COUNT },
 	{ .title = "Probes completed", .path = "probes.completed", .kind = COLUMN_COUNT },
 	{ .title = "Probes failed", .path = "probes.failed", .kind = COLUMN_COUNT },
 	{ .title = "Loop lag", .path = "loopLagMs", .kind = COLUMN_MS },
+	{ .title = NULL },
+};
+
+static const struct column spool_fields[] = {
+	{ .title = "State", .path = "state", .kind = COLUMN_STATUS },
+	{ .title = "Trouble", .path = "trouble", .optional = true },
+	{ .title = "Results wait", .path = "waitsFor", .optional = true },
+	{ .title = "Folder", .path = "folder" },
+	{ .title = "Records waiting", .path = "depth", .kind = COLUMN_COUNT },
+	{ .title = "Their bytes", .path = "depthBytes", .kind = COLUMN_COUNT },
+	{ .title = "Percent of the limit", .path = "depthPercent", .kind = COLUMN_COUNT },
+	{ .title = "Oldest waits", .path = "oldestAgeMs", .kind = COLUMN_MS, .optional = true },
+	{ .title = "Not on the disk yet", .path = "unsynced", .kind = COLUMN_COUNT },
+	{ .title = "In memory only", .path = "unwritten", .kind = COLUMN_COUNT },
+	{ .title = "Slowest sync", .path = "syncWorstMs", .kind = COLUMN_MS },
+	{ .title = "Written so far", .path = "written", .kind = COLUMN_COUNT },
+	{ .title = "Acknowledged", .path = "acked", .kind = COLUMN_COUNT },
+	{ .title = "Files", .path = "segments", .kind = COLUMN_COUNT },
+	{ .title = "Bytes of files", .path = "bytes", .kind = COLUMN_COUNT },
+	{ .title = "… kept for a standby", .path = "keptBytes", .kind = COLUMN_COUNT },
+	{ .title = "Limit", .path = "maxBytes", .kind = COLUMN_COUNT },
+	{ .title = "Database", .path = "database", .optional = true },
 	{ .title = NULL },
 };
 
@@ -230,6 +252,9 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 	case COMMAND_PROVIDERS_PAUSE:
 	case COMMAND_PROVIDERS_RESUME:
 		table_print_object(stdout, style, provider_fields, data);
+		return true;
+	case COMMAND_SPOOL:
+		table_print_object(stdout, style, spool_fields, data);
 		return true;
 	case COMMAND_HEALTH:
 		table_print_object(stdout, style, health_fields, data);

@@ -506,6 +506,14 @@ const struct command command_table[COMMAND_COUNT] = {
 			     LIMIT_ARG("50", 1000)),
 		.examples = "proctorctl events --since 1h\nproctorctl events --follow --run latest",
 	},
+	[COMMAND_SPOOL] = {
+		.name = "spool",
+		.words = "spool",
+		.role = COMMAND_READ,
+		.summary = "The local log of answers: what waits in it for the database, and since when",
+		.notes = "Answers are written there before anything else is done with them. `proctord --spool-dump FILE` "
+			 "reads one of its files without a daemon.",
+	},
 	[COMMAND_HEALTH] = {
 		.name = "health",
 		.words = "health",

@@ -44,6 +44,7 @@
 	D(TRANSCRIPTS_EXPORT, transcripts_export)                                                            \
 	D(JOBS, jobs)                                                                                        \
 	D(EVENTS, events)                                                                                    \
+	D(SPOOL, spool)                                                                                      \
 	D(HEALTH, health)                                                                                    \
 	D(CONFIG_SHOW, config_show)                                                                          \
 	D(CONFIG_CHECK, config_check)                                                                        \

@@ -284,6 +284,12 @@ void db_connect(struct db *db)
 		db_attempt_round(db);
 }
 
+void db_drop(struct db *db, const char *why)
+{
+	if (db->state == STATE_UP)
+		drop(db, mem_strdup(why));
+}
+
 int db_query(struct db *db, const char *sql, struct db_params *params, db_reply_fn *fn, void *arg)
 {
 	AUTO(db_params_free) struct db_params *taken = params;

@@ -58,6 +58,10 @@ bool db_is_up(const struct db *db);
 /* Starts connecting (db_new does not). Idempotent. */
 void db_connect(struct db *db);
 
+/* Takes a link that is up for lost, as of `why`: whoever is at the other end may be silent for ever. Calls
+ * back, from within the call; connects anew. Nothing happens to a link that is not up. */
+void db_drop(struct db *db, const char *why);
+
 /* Sends `sql` with `params` (taken, also on failure; NULL = none). `fn` is called exactly once, later.
  * -ENOTCONN while down, -ENOBUFS when too much is queued (db_room is 0). */
 int db_query(struct db *db, const char *sql, struct db_params *params, db_reply_fn *fn, void *arg)

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bench import crashloop, idle, inflight, pools, probes, restart, storm  # noqa: E402  (needs the path above)
+from bench import crashloop, idle, inflight, pools, probes, restart, spool, storm  # noqa: E402  (needs the path above)
 
 FIGURES = {
     "probes_per_s": probes.measure,
@@ -22,6 +22,9 @@ FIGURES = {
     "crashloop_cpu_percent": crashloop.measure,
     "storm_status_p99_ms": storm.measure,
     "idle_cpu_percent": idle.measure,
+    "spool_cost_percent": spool.measure_cost,
+    "spool_replay_s": spool.measure_replay,
+    "spool_hour_percent": spool.measure_hour,
 }
 
 

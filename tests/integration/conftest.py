@@ -78,8 +78,10 @@ class Databases:
             cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                            "WHERE datname = current_database() AND pid <> pg_backend_pid()")
             cursor.execute("SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables "
-                           "WHERE schemaname = 'public' AND tablename <> 'schema_migrations'")
+                           "WHERE schemaname = 'public' AND tablename NOT IN ('schema_migrations', 'installation')")
             cursor.execute(f"TRUNCATE {cursor.fetchone()[0]} RESTART IDENTITY")
+            # Empty, it is another database to a daemon that knew the old one.
+            cursor.execute("UPDATE installation SET id = gen_random_uuid()")
 
     def take(self):
         """URL of an empty one."""

@@ -75,7 +75,7 @@ def assert_refused(done, *said):
     ("[daemon]\nrun_dir = /" + "x" * 105 + "\n", 2, "too long for a socket in it"),
     ("[control]\nmode = 0999\n", 2, "'0999' is not an octal mode such as 0660"),
     ("[database]\nurl = mysql://x\n", 2, "[database] url: not usable; allowed is embedded, postgresql://"),
-    ("[database]\nshared = yes\n", 2, "yes is not supported yet; allowed is no"),
+    ("[database]\nshared = yes\n", 2, "yes needs a server that all nodes reach"),
     ("[service:db]\ntype = permanent\n", 1, "[service:db] command: empty; a service must have a program to run"),
     ("[provider:openai]\nbase_url = ftp://x\n", 2, "[provider:openai] base_url: not usable; allowed is http://HOST"),
     ("[provider:openai]\nconcurrency = many\n", 2, "'many' is not a whole number"),

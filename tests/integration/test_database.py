@@ -6,43 +6,14 @@ import signal
 import pytest
 
 from harness import place
-from harness.control import ControlError
-from harness.postgres import Postgres, programs
+from harness.postgres import programs
 from harness.proctor import Daemon
-from probing import (KEYS, define, hold, ledger, outcome_rows, psql, running, script, show, sql, start,
-                     wait_asked, wait_end, wait_progress)
+from probing import (KEYS, define, hold, outcome_rows, psql, running, script, show, sql, start, wait_asked, wait_end,
+                     wait_progress)
+from trouble import (bought, check_all, check_settled, completed, database, ini_on, wait_away, wait_back,
+                     wait_end_later, wait_note, wait_spooled)
 
-pytest_plugins = ["probe_fixtures"]
-
-
-@pytest.fixture
-def server():
-    """A server of the test's own, to be ended and started again; a commit that it has acknowledged is kept."""
-    with Postgres(settings="synchronous_commit = on") as own:
-        yield own
-
-
-@pytest.fixture
-def on_server(simulator, server):
-    """A ready daemon on that server."""
-    with running(simulator, {"database": {"url": server.database()}, "provider:openai": {"concurrency": 20}}) as daemon:
-        yield daemon
-
-
-def database(daemon):
-    return daemon.call("status")["database"]
-
-
-def wait_away(daemon, deadline=10):
-    place.wait_until(lambda: not database(daemon)["ready"], deadline, "the daemon to notice")
-
-
-def wait_back(daemon, deadline=30):
-    place.wait_until(lambda: database(daemon)["ready"], deadline, "the store to be ready again")
-
-
-def bought(simulator):
-    return [(entry["conversation"], entry["turn"]) for entry in ledger(simulator) if entry["bought"]]
+pytest_plugins = ["probe_fixtures", "trouble_fixtures"]
 
 
 def embedded_pid(daemon):
@@ -84,60 +55,34 @@ def test_a_server_gone_for_seconds_in_the_middle_loses_nothing(on_server, server
     # What was claimed goes on without a database, and its results wait.
     held = on_server.call("status")["probes"]["held"]
     place.wait_until(lambda: on_server.call("status")["probes"]["held"] == 0, 10, "the held probes to end")
-    status = on_server.call("status")
-    assert status["state"] == "degraded"
-    assert status["database"]["backlogResults"] >= held - 1
+    wait_spooled(on_server, depth=held - 1)
+    assert "the database is not ready" in wait_note(on_server, server.folder)
+    assert on_server.call("status")["state"] == "degraded"
+    assert "the database is not ready" in on_server.ctl("spool")["waitsFor"]
     on_server.wait_log(r"store\.down why=")
     server.start()
-    shown = wait_end_later(on_server, run, 150)
-    assert shown["progress"] == {"total": 150, "completed": 150, "failed": 0, "cancelled": 0}
-    assert outcome_rows(on_server, run) == {"completed": 150, "failed": 0, "cancelled": 0}
+    check_all(on_server, simulator, run, 150, turns=2)
     assert sql(on_server, "SELECT (SELECT count(*) FROM transcripts WHERE run_id = %s), (SELECT count(*) FROM leases), "
                           "(SELECT count(*) FROM ready), (SELECT count(*) FROM delayed)", run) == [(150, 0, 0, 0)]
-    assert len(bought(simulator)) == len(set(bought(simulator))) == 300, "no turn was paid twice"
 
 
-def completed(daemon, run):
-    """Of the run's probes; -1 while the database is away."""
-    try:
-        return show(daemon, run, brief=True)["progress"]["completed"]
-    except ControlError as refused:
-        assert refused.code == "UNAVAILABLE", refused
-        return -1
-
-
-def wait_end_later(daemon, run, total, deadline=30):
-    """As wait_end, while the database may still be away."""
-    place.wait_until(lambda: completed(daemon, run) == total, deadline, f"all {total} to be completed")
-    return wait_end(daemon, run, deadline)
-
-
-def test_a_server_gone_for_ten_seconds_in_the_middle_goes_on_by_itself(on_server, server, simulator):
-    simulator.post("/_sim/config", {"latency": {"*": "0.02"}})
-    run = start(on_server, 120)
-    wait_progress(on_server, run, completed=10)
+def test_a_shutdown_in_an_outage_loses_nothing_and_the_next_start_sends_what_waits(on_server, server, simulator):
+    hold(simulator)
+    run = start(on_server, 30, followups=1)
+    wait_asked(simulator, 20)
     server.stop(signal.SIGQUIT)
-    gone = place.time.monotonic()
-    wait_away(on_server)
-    place.wait_until(lambda: place.time.monotonic() - gone >= 10, 15, "ten seconds to pass")
-    assert on_server.call("status")["state"] == "degraded"
+    hold(simulator, False)
+    wait_spooled(on_server, depth=60)
+    on_server.stop()
+    assert [line for line in on_server.log_lines() if "daemon.unflushed" in line and "the spool keeps them" in line]
+    before = bought(simulator)
+    assert len(before) >= 40, "conversations under way went on to their end"
     server.start()
-    assert wait_end_later(on_server, run, 120)["progress"]["completed"] == 120
-
-
-def test_a_frozen_server_loses_nothing(on_server, server, simulator):
-    run = start(on_server, 100)
-    wait_progress(on_server, run, completed=5)
-    server.freeze()
-    try:
-        began = place.time.monotonic()
-        assert on_server.call("status")["state"] in ("ready", "degraded")
-        assert place.time.monotonic() - began < 2, "status answers although the database does not"
-    finally:
-        server.thaw()
-    assert wait_end_later(on_server, run, 100)["progress"]["completed"] == 100
-    assert outcome_rows(on_server, run)["completed"] == 100
-    assert len(bought(simulator)) == len(set(bought(simulator))) == 100
+    on_server.start()
+    on_server.wait_log(r"spool\.backlog records=[6-9]\d")
+    on_server.wait_ready()
+    on_server.wait_log(r"store\.replayed")
+    check_all(on_server, simulator, run, 30, turns=2)
 
 
 def test_a_backend_that_is_terminated_is_replaced(on_server, simulator):
@@ -147,9 +92,7 @@ def test_a_backend_that_is_terminated_is_replaced(on_server, simulator):
         sql(on_server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                        "WHERE pid <> pg_backend_pid() AND datname = current_database()")
         wait_back(on_server)
-    assert wait_end_later(on_server, run, 100)["progress"]["completed"] == 100
-    assert outcome_rows(on_server, run)["completed"] == 100
-    assert len(bought(simulator)) == len(set(bought(simulator))) == 200
+    check_all(on_server, simulator, run, 100, turns=2)
 
 
 def test_a_daemon_killed_while_postgres_is_away_finishes_the_run_after_its_restart(on_server, server, simulator):
@@ -162,6 +105,7 @@ def test_a_daemon_killed_while_postgres_is_away_finishes_the_run_after_its_resta
     on_server.wait_ready()
     assert wait_end(on_server, run)["progress"] == {"total": 60, "completed": 60, "failed": 0, "cancelled": 0}
     assert outcome_rows(on_server, run)["completed"] == 60
+    check_settled(on_server)
 
 
 def test_a_stopped_daemon_gives_its_work_to_the_next(make_proctor, simulator):
@@ -176,19 +120,6 @@ def test_a_stopped_daemon_gives_its_work_to_the_next(make_proctor, simulator):
         assert wait_end(daemon, run)["progress"]["completed"] == 12
         assert len(bought(simulator)) == len(set(bought(simulator))) == 24, "checkpoints were kept over the stop"
         assert sql(daemon, "SELECT coalesce(max(fails), 0) FROM tries") == [(0,)]
-
-
-def test_a_row_that_the_database_refuses_fails_alone(on_server, simulator):
-    sql(on_server, "ALTER TABLE transcripts ADD CONSTRAINT no_seven CHECK (content->'turns'->0->>'probePrompt' "
-                   "NOT LIKE 'Case 7:%')")
-    hold(simulator)
-    run = start(on_server, 20)
-    wait_asked(simulator, 20)
-    hold(simulator, False)
-    shown = wait_end(on_server, run)
-    assert shown["progress"] == {"total": 20, "completed": 19, "failed": 1, "cancelled": 0}
-    error, = on_server.call("jobs", run=run, state="failed")["items"]
-    assert "no_seven" in error["error"]["message"]
 
 
 # embedded
@@ -308,20 +239,6 @@ def test_migrations_run_once_also_for_two_daemons_at_the_same_time(simulator, se
     finally:
         for daemon in daemons:
             daemon.remove()
-
-
-def test_results_wait_for_the_database_and_are_counted(on_server, server, simulator):
-    hold(simulator)
-    run = start(on_server, 30)
-    wait_asked(simulator, 20)
-    held = on_server.call("status")["probes"]["held"]
-    server.stop(signal.SIGKILL)
-    hold(simulator, False)
-    place.wait_until(lambda: database(on_server)["backlogResults"] == held, 10, f"{held} results to wait")
-    assert database(on_server)["backlogBytes"] > held * 100 and held >= 20
-    server.start()
-    assert wait_end_later(on_server, run, 30)["progress"]["completed"] == 30
-    assert database(on_server)["backlogResults"] == 0
 
 
 def test_programs_of_postgres_are_found_beyond_the_path(simulator):

@@ -284,7 +284,7 @@ def test_results_of_a_run_deleted_by_sql_are_superseded(proctor, simulator):
     sql(proctor, "DELETE FROM runs WHERE id = %s", run)
     hold(simulator, False)
     place.wait_until(lambda: proctor.call("status")["probes"]["held"] == 0, 10, "the probes to be let go")
-    place.wait_until(lambda: proctor.call("status")["database"]["backlogResults"] == 0, 10, "the results to be sent")
+    place.wait_until(lambda: proctor.call("status")["database"]["backlogRecords"] == 0, 10, "the results to be sent")
     assert sql(proctor, "SELECT (SELECT count(*) FROM transcripts WHERE run_id = %s), (SELECT count(*) FROM leases), "
                         "(SELECT count(*) FROM checkpoints)", run) == [(0, 0, 0)]
     assert not any(" error " in line for line in proctor.log_lines()), "a run deleted by hand is no error"

@@ -11,6 +11,7 @@ import pytest
 from fake_pool import GREETING, WORKING
 from harness import place
 from harness.control import ControlError
+from harness.postgres import Postgres
 from harness.proctor import merge_ini
 from probing import figures, hold, outcome_rows, renew, running, start, turns_of, wait_asked, wait_progress
 from upgrading import Programs, descriptors
@@ -333,6 +334,24 @@ def test_a_database_that_is_away_is_no_hindrance_while_nothing_waits_for_it(make
     assert daemon.worker_pids() == pids
     status = daemon.call("status")
     assert status["database"]["ready"] is False
+
+
+def test_results_that_wait_for_the_database_wait_on(simulator):
+    with Postgres() as server, running(simulator, {"database": {"url": server.database()}}) as daemon:
+        hold(simulator)
+        run = start(daemon, 4, followups=1)
+        wait_asked(simulator, 4)
+        server.freeze()
+        hold(simulator, False)
+        wait_asked(simulator, 8)
+        # Two turns and an end of each.
+        place.wait_until(lambda: daemon.call("status")["database"]["backlogRecords"] == 12, 10, "the results")
+        daemon.call("upgrade")
+        assert daemon.call("status")["database"]["backlogRecords"] == 12
+        server.thaw()
+        daemon.wait_ready().wait_run(run)
+        check_bought_once(daemon, simulator, run, 4, 2)
+    renew(simulator)
 
 
 # What it leaves behind

@@ -157,15 +157,16 @@ static const struct {
 	const char *want_error;
 } bad[] = {
 	{ "[deamon]\n",
-	  "t.ini:1: [deamon]: unknown section; allowed are [daemon], [database], [control], "
+	  "t.ini:1: [deamon]: unknown section; allowed are [daemon], [database], [spool], [control], "
 	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: daemon" },
-	{ "[xyzzyx]\n", "t.ini:1: [xyzzyx]: unknown section; allowed are [daemon], [database], [control], "
-			"[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]" },
+	{ "[xyzzyx]\n",
+	  "t.ini:1: [xyzzyx]: unknown section; allowed are [daemon], [database], [spool], [control], "
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]" },
 	{ "[pool]\n",
-	  "t.ini:1: [pool]: unknown section; allowed are [daemon], [database], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: pool" },
+	  "t.ini:1: [pool]: unknown section; allowed are [daemon], [database], [spool], [control], "
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: pool, spool" },
 	{ "[daemon:x]\n",
-	  "t.ini:1: [daemon:x]: unknown section; allowed are [daemon], [database], [control], "
+	  "t.ini:1: [daemon:x]: unknown section; allowed are [daemon], [database], [spool], [control], "
 	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: daemon" },
 	{ "[pool:]\n", "t.ini:1: [pool:]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[pool:A]\n", "t.ini:1: [pool:A]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
@@ -193,7 +194,8 @@ static const struct {
 	{ "[database]\nurl = secret\n", "t.ini:2: [database] url: not usable; allowed is embedded, "
 					"postgresql://…, or a libpq connection string" },
 	{ "[database]\n\nshared = yes\n",
-	  "t.ini:3: [database] shared: yes is not supported yet; allowed is no" },
+	  "t.ini:3: [database] shared: yes needs a server that all nodes reach, but url is embedded: name "
+	  "one there" },
 	{ "[service:sim]\ntype = temporary\n",
 	  "t.ini:1: [service:sim] command: empty; a service must have a program to run" },
 	{ "[service:sim]\ncommand =\n",

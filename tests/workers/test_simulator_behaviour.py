@@ -223,6 +223,22 @@ def test_ledger_keeps_texts_only_when_told_to(sim):
     assert (entry["messages"], entry["answer"]) == ([["user", "Remember me."]], text_of("xai", answer.json))
 
 
+def test_signed_answers_to_the_same_ask_are_told_apart_by_the_ledger(sim):
+    sim.post("/_sim/config", {"sign": True})
+    texts = [text_of("mistral", sim.ask("mistral", "The same again.").json) for _ in range(2)]
+    ids = [entry["id"] for entry in sim.entries()]
+    assert ids[0] != ids[1] and [text.partition(" ")[0] for text in texts] == [f"[{id_}]" for id_ in ids]
+    assert texts[0].partition(" ")[2] == texts[1].partition(" ")[2]
+
+
+def test_ledger_tells_the_port_that_a_call_came_from(sim):
+    connection = sim.sent("openai", "Who asks?")
+    port = connection.sock.getsockname()[1]
+    connection.getresponse().read()
+    sim.wait(ledger=1)
+    assert sim.entries()[-1]["port"] == port
+
+
 def test_answer_to_a_client_that_left_is_not_bought(sim):
     sim.post("/_sim/config", {"hold": True})
     connection = sim.sent("google", "Wait for it")

@@ -100,10 +100,11 @@ class Engine:
     # --- arrival
 
     def receive(self, provider: str, method: str, path: str, headers, body: bytes | None, now: int,
-                wall: float) -> Plan:
+                wall: float, port: int = 0) -> Plan:
         """`path` is what follows the provider's prefix; body None means it was too long.
 
         `now` is nanoseconds of the monotonic clock, `wall` Unix seconds, both of the arrival.
+        `port` is the client's end of the connection.
         """
         wire = FORMATS[provider]
         self._serial += 1
@@ -112,7 +113,8 @@ class Engine:
         detail = Detail(model=model, now=wall, ident=ident)
         record = None
         if kind == "ask":
-            record = {"arrived": now / NS, "arrived_unix": wall, "provider": provider, "model": model or None}
+            record = {"id": ident, "port": port, "arrived": now / NS, "arrived_unix": wall, "provider": provider,
+                      "model": model or None}
         try:
             self._check_access(wire, method, allowed, kind, headers)
             if record is None:
@@ -236,6 +238,8 @@ class Engine:
         if refusal is not None and refusal not in wire.refusals:
             raise Reject("value", f"simulator: {wire.name} refuses as {', '.join(wire.refusals)}, not {refusal!r}")
         text = "" if refusal else self._text(ask, effects)
+        if text and self.settings.sign:
+            text = f"[{detail.ident}] {text}"
         reasoning = effects.get("reasoning")
         if reasoning is None:
             reasoning = self.settings.reasoning and most_specific(self.settings.reasoning, wire.name, ask.model) or 0

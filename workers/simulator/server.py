@@ -70,6 +70,12 @@ def _pass(waiter: asyncio.Future) -> None:
         waiter.set_result(True)
 
 
+def _port_of(request: BaseRequest) -> int:
+    """The client's; 0 once it has gone."""
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return peer[1] if peer else 0
+
+
 def _is_gone(request: BaseRequest) -> bool:
     return request.transport is None or request.transport.is_closing()
 
@@ -125,7 +131,7 @@ class Simulator:
         body = await self._body(request)
         # The one clock by which limits age, read when the request has arrived whole.
         now, wall = time.monotonic_ns(), time.time()
-        plan = self.engine.receive(provider, request.method, path, request.headers, body, now, wall)
+        plan = self.engine.receive(provider, request.method, path, request.headers, body, now, wall, _port_of(request))
         if plan.record is None:
             return web.Response(status=plan.status, body=plan.body, headers=plan.headers)
         delivered = False

@@ -37,6 +37,7 @@ class Settings:
     balance: float = 100.0
     hold: bool = False
     keep_text: bool = False
+    sign: bool = False
     max_request_bytes: int = 32 << 20
 
     def as_dict(self) -> dict:
@@ -175,6 +176,7 @@ ROWS = {
     "balance": (_number, "what DeepSeek's balance page tells"),
     "hold": (_switch, "true: admitted asks wait for their answer until it is false again"),
     "keep_text": (_switch, "true: the ledger keeps message texts and answers"),
+    "sign": (_switch, "true: an answer begins with its id in the ledger, so that no two are the same"),
     "max_request_bytes": (_integer(1024, 1 << 30), "a longer request gets the provider's 413"),
 }
 

@@ -116,3 +116,4 @@ def test_active_pairs_tell_what_holds_them_up(queue):
         == [(True, True)] * 2
     queue.rows("UPDATE runs SET status = 'FAILED' WHERE id = %s", run)
     assert queue.rows("SELECT * FROM active_pairs()") == []
+    queue.rows("UPDATE runs SET status = 'PAUSED' WHERE id = %s", run)

@@ -1,11 +1,13 @@
 """Many clients at once: nothing is claimed twice, lost or counted twice, and nobody waits for ever."""
 
+import contextlib
 import random
 import threading
 
 import psycopg2
 
-from queue_calls import body, end
+from harness.books import check_books
+from queue_calls import body, end, turn
 
 
 def run_all(workers):
@@ -76,7 +78,7 @@ def test_everything_at_once_ends_in_one_outcome_each(connect):
     def work(client, number):
         order = random.Random(number)
         late = []
-        for turn in range(60):
+        for step in range(60):
             run = order.choice(runs)
             jobs = client.claim(run, order.choice("ab"), 5)
             fates = order.choices(["COMPLETED", "FAILED", "LATER", "RETURNED", None], [6, 1, 3, 1, 1], k=len(jobs))
@@ -88,7 +90,7 @@ def test_everything_at_once_ends_in_one_outcome_each(connect):
             client.finish(*ends)
             if order.random() < 0.3:
                 client.finish(*ends)
-            if turn % 20 == 19:
+            if step % 20 == 19:
                 client.register(f"folder{number}")
             client.rows("SELECT * FROM promote_delayed(10)")
             client.rows("SELECT rescue_jobs(%s, 600000)", client.node)
@@ -116,6 +118,94 @@ def test_everything_at_once_ends_in_one_outcome_each(connect):
     assert first.count("outcomes") == 4 * 120
     assert first.count("runs", "finished_at IS NOT NULL") == 4
     assert first.count("leases") == first.count("ready") == first.count("delayed") == first.count("checkpoints") == 0
+
+
+class Spooler:
+    """A daemon with its spool: turns are kept as they come, ends stand on them, and some of it is sent twice."""
+
+    def __init__(self, client, number):
+        self.client = client
+        self.number = number
+        self.chance = random.Random(number)
+        self.records = []           # of a spool: functions that send a batch
+
+    def send(self, batch):
+        batch()
+        self.records.append(batch)
+        if self.chance.random() < 0.3:
+            self.chance.choice(self.records)()
+
+    def end(self, ends):
+        """As one batch, or one by one when the database refuses it: a retry may have voided what an answer stood on."""
+        try:
+            self.client.finish(*ends)
+        except psycopg2.errors.DataException:
+            for one in ends:
+                try:
+                    self.client.finish(one)
+                except psycopg2.errors.DataException:
+                    self.client.finish({**one, "fate": "REFUSED", "error": "refused"})
+
+    def hold(self, job):
+        """One conversation of two more turns; how it ends."""
+        first = job["turn_count"] + 1
+        name = f"{job['job_id']}.{job['attempt']}.{first}"
+        turns = [turn(job, first, f"{name}.a", job["digest"]), turn(job, first + 1, f"{name}.b", f"{name}.a")]
+        kept = self.chance.randint(0, 2)
+        self.send(lambda: self.client.keep(*turns[:kept]))
+        fate = self.chance.choices(["COMPLETED", "LATER", "FAILED", "RETURNED", None], [6, 3, 1, 1, 1])[0]
+        return fate and end(job, fate, [one["body"] for one in turns], digests=[one["digest"] for one in turns],
+                            delay=self.chance.choice([0, 1]))
+
+    def work(self, runs):
+        for _ in range(40):
+            jobs = self.client.claim(self.chance.choice(runs), count=6)
+            if ends := [one for one in map(self.hold, jobs) if one]:
+                self.send(lambda ends=ends: self.end(ends))
+            self.client.rows("SELECT * FROM promote_delayed(10)")
+            if self.chance.random() < 0.1:
+                self.client.register(f"folder{self.number}")
+
+
+def test_turns_and_ends_race_with_everything_else(connect):
+    """The books are right at every instant, and not one transaction has to be repeated."""
+    spoolers = [Spooler(connect(f"folder{number}"), number) for number in range(3)]
+    meddler, reader = connect(), connect()
+    definition = meddler.define(20)
+    runs = [meddler.start(definition=definition)["run_id"] for _ in range(6)]
+    ended = threading.Event()
+    wrong = []
+
+    def meddle():
+        chance = random.Random(99)
+        for number in range(60):
+            run = chance.choice(runs)
+            if number % 20 == 19:
+                meddler.rows("SELECT delete_run(%s)", runs[number // 20])
+            elif chance.random() < 0.7:
+                with contextlib.suppress(psycopg2.errors.NoDataFound, psycopg2.errors.ObjectNotInPrerequisiteState):
+                    meddler.rows("SELECT * FROM retry_failed(%s)", run)
+            else:
+                meddler.rows("UPDATE runs SET cancel_requested_at = now() WHERE id = %s AND finished_at IS NULL",
+                             run)
+                meddler.rows("SELECT * FROM cancel_chunk(0, %s, 5)", run)
+            meddler.rows("SELECT rescue_jobs(%s, 600000)", meddler.node)
+
+    def read():
+        while not ended.is_set() and not wrong:
+            wrong.extend(check_books(reader.connection))
+
+    watch = threading.Thread(target=read)
+    watch.start()
+    try:
+        run_all([lambda one=one: one.work(runs) for one in spoolers] + [meddle])
+    finally:
+        ended.set()
+        watch.join(60)
+    assert not wrong, "\n".join(wrong)
+    reader.check()
+    assert reader.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+    assert reader.count("transcripts") > 0
 
 
 def test_cancel_during_claims_leaves_no_job_behind(connect):

@@ -1,12 +1,14 @@
 """The files of sql/ as they are applied by hand, and what they promise to those who query."""
 
+import contextlib
+import itertools
 import json
 import os
 
 import psycopg2
 import pytest
 
-from queue_calls import apply_by_hand, body, end, migration_files
+from queue_calls import apply_by_hand, body, end, migration_files, turn
 
 SEED_LIST = """SELECT id, run_id, model_id, turn_count, token_count, duration_ms, created_at
     FROM transcripts
@@ -71,7 +73,9 @@ def scans(queue):
 
 @pytest.mark.parametrize("function, values", [
     ("claim_jobs", "1, ARRAY[{run}], ARRAY['gpt-4'], ARRAY[50]::bigint[], ARRAY[0]::bigint[]"),
-    ("take_back_unknown", "1, ARRAY[]::bigint[]"), ("cancel_chunk", "1, {run}, 100"), ("promote_delayed", "100")])
+    ("take_back_unknown", "1, ARRAY[]::bigint[]"), ("cancel_chunk", "1, {run}, 100"), ("promote_delayed", "100"),
+    ("held_leases", "1, ARRAY[1, 2, 3]::bigint[], ARRAY[1, 1, 1]::bigint[]"), ("join_node", "'test', {run}"),
+    ("take_back_earlier", "1000, {run}")])
 def test_plans_do_not_rest_on_statistics_of_an_empty_queue(queue, function, values):
     """Analyzed while empty, filled since: nothing may read a whole table of the queue."""
     queue.rows("VACUUM ANALYZE")
@@ -81,6 +85,37 @@ def test_plans_do_not_rest_on_statistics_of_an_empty_queue(queue, function, valu
     queue.rows("UPDATE runs SET cancel_requested_at = now()" if function == "cancel_chunk" else "SELECT 1")
     before = scans(queue)
     queue.rows(f"SELECT * FROM {function}({values.format(run=repr(run))})")
+    assert scans(queue) == before
+
+
+def keep_chained(queue, jobs):
+    queue.keep(*[turn(job, number, f"d{number}", f"d{number - 1}") for job in jobs for number in (1, 2)])
+
+
+def finish_on_bases(queue, jobs):
+    keep_chained(queue, jobs)
+    third = {"base": 2, "base_digest": "d2", "turns": [body(3)], "digests": ["d3"]}
+    ends = [end(job, fate, **third) for job, fate in zip(jobs, itertools.cycle(["COMPLETED", "LATER"]))]
+    queue.finish(*ends)
+    queue.finish(*[{**one, "fate": "COMPLETED"} for one in ends])   # late for every other one
+
+
+def retry(queue, jobs):
+    queue.finish(*[end(job, "FAILED") for job in jobs])
+    with contextlib.suppress(psycopg2.errors.NoDataFound):
+        queue.rows("SELECT * FROM retry_failed(%s)", jobs[0]["run_id"])
+
+
+@pytest.mark.parametrize("work", [keep_chained, finish_on_bases, retry])
+def test_batches_read_each_table_by_its_keys(queue, work):
+    """Analyzed while empty, and its plans kept from jobs that are not there."""
+    absent = [{"job_id": 10**9 + n, "attempt": 1, "turn_count": 0, "digest": "", "run_id": "none"} for n in range(20)]
+    queue.rows("VACUUM ANALYZE")
+    for _ in range(6):
+        work(queue, absent)
+    jobs = queue.claim(queue.start(scenarios=20)["run_id"])
+    before = scans(queue)
+    work(queue, jobs)
     assert scans(queue) == before
 
 

@@ -1,8 +1,8 @@
-"""register_node(), beat(), rescue_jobs(), take_back_unknown(), record_events()."""
+"""join_node(), take_back_earlier(), held_leases(), beat(), rescue_jobs(), take_back_unknown(), record_events()."""
 
 import json
 
-from queue_calls import body, end
+from queue_calls import body, end, turn
 
 
 def test_next_boot_takes_back_at_once_what_the_last_one_held(connect):
@@ -13,8 +13,8 @@ def test_next_boot_takes_back_at_once_what_the_last_one_held(connect):
     held, = dead.claim(run, count=1)
     assert held["turn_count"] == 1
     reborn = connect("other")
-    row = reborn.register("folder")
-    assert (row["taken_back"], row["node_id"] > dead.node) == (2, True)
+    assert reborn.register("folder") == 2
+    assert reborn.node > dead.node
     jobs = {job["job_id"]: job for job in reborn.claim(run)}
     assert jobs[third["job_id"]]["attempt"] == 2
     assert (jobs[held["job_id"]]["attempt"], jobs[held["job_id"]]["turn_count"]) == (3, 1)
@@ -22,11 +22,52 @@ def test_next_boot_takes_back_at_once_what_the_last_one_held(connect):
     reborn.check()
 
 
+def test_boot_joins_first_and_takes_back_when_asked(connect):
+    """Between the two a spool is replayed: what it ends is not run again, and the turns it has are gone on from."""
+    dead, reborn = connect("folder"), connect("other")
+    run = dead.start(scenarios=4)["run_id"]
+    done, failed, begun, untouched = dead.claim(run)
+    reborn.node = reborn.value("SELECT join_node('again', 'folder')")
+    assert reborn.count("leases", f"node_id = {dead.node}") == 4
+    reborn.keep(turn(begun, 1, "a"))
+    reborn.finish(end(done), end(failed, "FAILED"))
+    assert reborn.value("SELECT take_back_earlier(%s, 'folder')", reborn.node) == 2
+    assert [(job["job_id"], job["turn_count"]) for job in reborn.claim(run)] == [
+        (begun["job_id"], 1), (untouched["job_id"], 0)]
+    assert reborn.value("SELECT take_back_earlier(%s, 'folder')", reborn.node) == 0
+    events = reborn.rows("SELECT kind, node_id, subject, data FROM events WHERE kind LIKE 'node.%%' ORDER BY id")[-2:]
+    assert events == [
+        {"kind": "node.started", "node_id": reborn.node, "subject": "again", "data": {}},
+        {"kind": "node.took_back", "node_id": reborn.node, "subject": "again", "data": {"takenBack": 2}}]
+    reborn.check()
+
+
+def test_boot_takes_nothing_back_from_a_later_one(connect):
+    earlier, later = connect("folder"), connect("other")
+    later.node = later.value("SELECT join_node('later', 'folder')")
+    later.claim(later.start()["run_id"])
+    assert later.value("SELECT take_back_earlier(%s, 'folder')", earlier.node) == 0
+    assert later.count("leases") == 4
+    assert later.count("nodes", f"id = {later.node}") == 1
+
+
+def test_held_leases_are_those_of_this_node_and_attempt(queue, connect):
+    run = queue.start(scenarios=4)["run_id"]
+    kept, given_back, done = queue.claim(run, count=3)
+    other, = connect().claim(run)
+    queue.finish(end(given_back, "RETURNED"), end(done))
+    again, = queue.claim(run)
+    asked = [kept, given_back, done, again, other, {"job_id": 10**6, "attempt": 1}]
+    assert [row["place"] for row in queue.rows(
+        "SELECT place FROM held_leases(%s, %s::bigint[], %s::bigint[])", queue.node,
+        [job["job_id"] for job in asked], [job["attempt"] for job in asked])] == [1, 4]
+
+
 def test_boot_leaves_other_folders_alone(connect):
     other = connect("theirs")
     run = other.start()["run_id"]
     other.claim(run)
-    assert connect("ours").register("ours")["taken_back"] == 0
+    assert connect("ours").register("ours") == 0
     assert other.count("leases") == 4
 
 
@@ -35,9 +76,8 @@ def test_taken_back_job_with_an_outcome_is_not_queued(connect):
     run = dead.start(scenarios=1)["run_id"]
     first, = dead.claim(run)
     dead.finish(end(first, "RETURNED"))
-    dead.claim(run)
     dead.finish(end(first))
-    assert dead.count("leases") == 1
+    dead.rows("INSERT INTO leases (job_id, attempt, node_id) VALUES (%s, 2, %s)", first["job_id"], dead.node)
     reborn = connect("folder")
     assert (reborn.count("leases"), reborn.count("ready")) == (0, 0)
     reborn.check()
