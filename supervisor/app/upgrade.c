@@ -15,6 +15,7 @@
 #include "app/daemon_private.h"
 #include "app/takeover.h"
 #include "app/tree.h"
+#include "app/upgrade_private.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -25,50 +26,24 @@
 #include "core/service.h"
 #include "core/store.h"
 #include "core/suptree.h"
-#include "io/child.h"
-#include "io/errtail.h"
 #include "io/handover.h"
 #include "io/jsontext.h"
-#include "io/lineconn.h"
 #include "io/loop.h"
 #include "io/sdnotify.h"
 #include "io/spool.h"
 
 enum {
-	CHECK_MS = 10000, /* for the verdict of the new program */
 	SETTLE_MS = 3000, /* for what is under way to come to an end */
 	TICK_MS = 3,
 	TICKS_MIN = 3, /* so that the loop has heard of every signal that came before they were held back */
-	VERDICT_BYTES = 64 * 1024,
-	WORDS_BYTES = 2000, /* of a program that gives no verdict */
-};
-
-struct upgrade {
-	struct daemon *daemon;
-	struct call *call;
-	char *path;
-	struct stat seen; /* the file, when it was checked */
-	struct child *check;
-	struct lineconn *conn;
-	struct errtail *tail;
-	char *verdict; /* the last line that it gave */
-	bool late;
-	bool settling;
-	sigset_t signals; /* that were held back before */
-	struct loop_timer *timer;
-	int ticks;
-	int64_t settle_ms; /* when it began */
 };
 
 /* ---- giving up ---- */
 
 static void free_upgrade(struct upgrade *upgrade)
 {
-	child_abandon(&upgrade->check);
-	lineconn_free(&upgrade->conn);
-	errtail_free(&upgrade->tail);
+	upgrade_end_check(upgrade);
 	loop_timer_free(&upgrade->timer);
-	free(upgrade->verdict);
 	free(upgrade->path);
 	free(upgrade);
 }
@@ -84,7 +59,7 @@ static void hold_back(struct daemon *daemon, bool hold)
 }
 
 /* Nothing has changed, and nothing will. `why` is one line. */
-static void refuse(struct upgrade *upgrade, const char *why)
+void upgrade_refuse(struct upgrade *upgrade, const char *why)
 {
 	struct daemon *daemon = upgrade->daemon;
 	AUTO(mem_free_str) char *clean = jsontext_clean(mem_strdup(why));
@@ -107,12 +82,12 @@ static void refuse(struct upgrade *upgrade, const char *why)
 void upgrade_cancel(struct daemon *daemon, const char *why)
 {
 	if (daemon->upgrade)
-		refuse(daemon->upgrade, why);
+		upgrade_refuse(daemon->upgrade, why);
 }
 
 /* ---- execve ---- */
 
-static int seal_state(struct daemon *daemon, struct handover **ret, int *ret_fd)
+int upgrade_seal_state(struct daemon *daemon, struct handover **ret, int *ret_fd)
 {
 	AUTO(handover_free) struct handover *h = NULL;
 	int r;
@@ -183,14 +158,14 @@ static void go(struct upgrade *upgrade)
 	int r;
 
 	if (!is_same_file(upgrade)) {
-		refuse(upgrade, "the file was replaced while it was being checked; try again");
+		upgrade_refuse(upgrade, "the file was replaced while it was being checked; try again");
 		return;
 	}
-	r = seal_state(upgrade->daemon, &h, &fd);
+	r = upgrade_seal_state(upgrade->daemon, &h, &fd);
 	if (r == 0)
 		r = replace_program(upgrade, h, fd);
 	why = mem_printf("%s cannot be run: %s", upgrade->path, strerror(-r));
-	refuse(upgrade, why);
+	upgrade_refuse(upgrade, why);
 }
 
 /* ---- settling ---- */
@@ -229,7 +204,7 @@ static void on_tick(void *arg)
 
 	upgrade->ticks++;
 	if (why && late)
-		refuse(upgrade, why);
+		upgrade_refuse(upgrade, why);
 	else if (why || upgrade->ticks < TICKS_MIN || (is_unsettled(daemon) && !late))
 		loop_timer_start(upgrade->timer, TICK_MS);
 	else
@@ -237,7 +212,7 @@ static void on_tick(void *arg)
 }
 
 /* Signals wait as well: those that come now are the new program's. */
-static void settle(struct upgrade *upgrade)
+void upgrade_settle(struct upgrade *upgrade)
 {
 	struct daemon *daemon = upgrade->daemon;
 	sigset_t all;
@@ -247,155 +222,8 @@ static void settle(struct upgrade *upgrade)
 	(void)sigfillset(&all);
 	(void)sigprocmask(SIG_SETMASK, &all, &upgrade->signals);
 	hold_back(daemon, true);
-	loop_timer_free(&upgrade->timer);
 	loop_timer_new(daemon->loop, on_tick, upgrade, &upgrade->timer);
 	loop_timer_start(upgrade->timer, TICK_MS);
-}
-
-/* ---- checking ---- */
-
-/* The last line of what a program said that gave no verdict; fresh. */
-static char *last_words(const struct upgrade *upgrade)
-{
-	AUTO(mem_free_str) char *text = errtail_text(upgrade->tail, WORDS_BYTES);
-	size_t len = strlen(text);
-	char *line;
-
-	while (len > 0 && text[len - 1] == '\n')
-		text[--len] = '\0';
-	line = strrchr(text, '\n');
-	return mem_strdup(line ? line + 1 : text);
-}
-
-/* Why not; NULL when it would take over. Fresh. */
-static char *judge(const struct upgrade *upgrade, const struct child_exit *exit)
-{
-	AUTO(jsontext_free) struct jsontext *verdict = NULL;
-	AUTO(mem_free_str) char *words = NULL;
-	const char *reason;
-
-	if (exit->exec_error)
-		return mem_printf("%s cannot be run: %s", upgrade->path, strerror(exit->exec_error));
-	if (upgrade->late)
-		return mem_printf("%s gave no verdict within %d s", upgrade->path, CHECK_MS / 1000);
-	if (upgrade->verdict)
-		(void)!jsontext_parse(upgrade->verdict, strlen(upgrade->verdict), &verdict);
-	if (verdict && exit->code == 0 && jsontext_is_true(verdict, "takesOver"))
-		return NULL;
-	reason = verdict ? jsontext_text(verdict, "reason") : NULL;
-	if (reason)
-		return mem_strdup(reason);
-	words = last_words(upgrade);
-	return mem_printf("%s does not say that it takes over (%s)%s%s", upgrade->path, child_exit_text(exit),
-			  *words ? ": " : "", words);
-}
-
-static void on_check_exit(void *arg, const struct child_exit *exit)
-{
-	struct upgrade *upgrade = arg;
-	AUTO(mem_free_str) char *why = NULL;
-
-	upgrade->check = NULL;
-	lineconn_drain(upgrade->conn, VERDICT_BYTES);
-	errtail_drain(upgrade->tail, VERDICT_BYTES);
-	why = judge(upgrade, exit);
-	lineconn_free(&upgrade->conn);
-	errtail_free(&upgrade->tail);
-	if (why)
-		refuse(upgrade, why);
-	else
-		settle(upgrade);
-}
-
-static void on_verdict(void *arg, char *line, size_t len)
-{
-	struct upgrade *upgrade = arg;
-
-	mem_set_str(&upgrade->verdict, mem_strndup(line, len));
-}
-
-static void on_verdict_end(void *arg, enum lineconn_end end, int error)
-{
-	(void)arg;
-	(void)end;
-	(void)error; /* its exit follows, or the time limit */
-}
-
-static void on_late(void *arg)
-{
-	struct upgrade *upgrade = arg;
-
-	upgrade->late = true;
-	child_signal_group(upgrade->check, SIGKILL);
-}
-
-/* Our own command line, and that it is a check. Entries are borrowed. */
-static const char **check_words(const struct upgrade *upgrade)
-{
-	char *const *argv = upgrade->daemon->argv;
-	const char **words;
-	size_t count = 0;
-
-	while (argv[count])
-		count++;
-	words = mem_array(count + 2, sizeof(*words));
-	words[0] = upgrade->path;
-	for (size_t i = 1; i < count; i++)
-		words[i] = argv[i];
-	words[count] = "--check-upgrade";
-	return words;
-}
-
-static int spawn_check(struct upgrade *upgrade, int state_fd)
-{
-	struct daemon *daemon = upgrade->daemon;
-	const char **words = check_words(upgrade);
-	const struct child_spec spec = {
-		.argv = words,
-		.env = (const char *const *)environ,
-		.death_signal = SIGKILL,
-		.want_stdout = true,
-		.fd3 = CHILD_FD3_GIVEN,
-		.given_fd = state_fd,
-	};
-	struct lineconn_options options = {
-		.write_fd = -1,
-		.max_line = VERDICT_BYTES,
-		.on_line = on_verdict,
-		.on_end = on_verdict_end,
-		.arg = upgrade,
-	};
-	struct child_fds fds;
-	int r = child_spawn(daemon->loop, &spec, on_check_exit, upgrade, &upgrade->check, &fds);
-
-	free((void *)(uintptr_t)words);
-	if (r < 0)
-		return r;
-	options.read_fd = fds.from_stdout;
-	if (lineconn_new(daemon->loop, &options, &upgrade->conn) < 0 ||
-	    errtail_new(daemon->loop, fds.from_stderr, "check=upgrade", &upgrade->tail) < 0)
-		abort(); /* descriptors that were just made cannot refuse O_NONBLOCK */
-	loop_timer_start(upgrade->timer, CHECK_MS);
-	return 0;
-}
-
-static void check(struct upgrade *upgrade)
-{
-	AUTO(handover_free) struct handover *h = NULL;
-	AUTO(mem_free_str) char *why = NULL;
-	AUTO(fd_close) int fd = -1;
-	int r = seal_state(upgrade->daemon, &h, &fd);
-
-	if (r < 0) {
-		why = mem_printf("the state cannot be written down: %s", strerror(-r));
-		refuse(upgrade, why);
-		return;
-	}
-	r = spawn_check(upgrade, fd);
-	if (r < 0) {
-		why = mem_printf("%s cannot be run: %s", upgrade->path, strerror(-r));
-		refuse(upgrade, why);
-	}
 }
 
 /* ---- beginning ---- */
@@ -473,15 +301,14 @@ void upgrade_begin(struct daemon *daemon, const char *path, struct call *call)
 	upgrade->path = path ? mem_strdup(path) : own_program();
 	if (!upgrade->path)
 		upgrade->path = mem_strdup("");
-	loop_timer_new(daemon->loop, on_late, upgrade, &upgrade->timer);
 	daemon->upgrade = upgrade;
 	log_info("daemon.upgrading", "from=%s program=%s", PROCTOR_VERSION, upgrade->path);
 	sdnotify_reloading();
 	why = hindered ? mem_strdup(hindered) : look_at_file(upgrade);
 	if (why)
-		refuse(upgrade, why);
+		upgrade_refuse(upgrade, why);
 	else
-		check(upgrade);
+		upgrade_check(upgrade);
 }
 
 /* ---- in the new program ---- */

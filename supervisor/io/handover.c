@@ -1,3 +1,5 @@
+/* What is passed; handover_file.c has the file that it goes through. */
+
 #include "io/handover.h"
 
 #include <assert.h>
@@ -10,40 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/buf.h"
-#include "base/fd.h"
 #include "base/mem.h"
+#include "io/handover_private.h"
 #include "io/jsontext.h"
 
-#define HEAD "proctor-handover"
-
-enum { DEPTH_MAX = 12, HEAD_BYTES = 80 };
-
-/* An object or a list that was begun. `at` is NULL where what is read has no such thing. */
-struct frame {
-	json_t *at;
-	const char *name; /* NULL = of an object in a list */
-	size_t next;	  /* of a list that is read: index of the next object */
-};
-
-struct handover {
-	bool reading, rehearsal;
-	struct frame frames[DEPTH_MAX];
-	size_t depth;	  /* frames[depth - 1] is where names belong */
-	struct buf bytes; /* of a handover that is written */
-	json_t *fds;	  /* numbers: named (written), not taken yet (read) */
-	char *map;	  /* the file, of a handover that is read */
-	size_t map_len;
-	const char *stored; /* the bytes in it */
-	size_t stored_len;
-	char *error;
-};
-
-static json_t *here(const struct handover *h)
+json_t *handover_here(const struct handover *h)
 {
 	return h->frames[h->depth - 1].at;
 }
@@ -53,7 +28,7 @@ static json_t *here(const struct handover *h)
 static void put_path(const struct handover *h, struct buf *out)
 {
 	for (size_t i = 1; i < h->depth; i++) {
-		const struct frame *frame = &h->frames[i];
+		const struct handover_frame *frame = &h->frames[i];
 
 		if (frame->name)
 			buf_putf(out, "%s%s", buf_len(out) ? "." : "", frame->name);
@@ -86,23 +61,23 @@ const char *handover_error(const struct handover *h)
 
 /* ---- objects and lists ---- */
 
-static void push(struct handover *h, json_t *at, const char *name)
+void handover_push(struct handover *h, json_t *at, const char *name)
 {
-	assert(h->depth < DEPTH_MAX);
-	h->frames[h->depth++] = (struct frame){ .at = at, .name = name };
+	assert(h->depth < HANDOVER_DEPTH);
+	h->frames[h->depth++] = (struct handover_frame){ .at = at, .name = name };
 }
 
 /* A member that is written; taken. */
 static void put(struct handover *h, const char *name, json_t *value)
 {
-	if (!value || json_object_set_new(here(h), name, value) < 0)
+	if (!value || json_object_set_new(handover_here(h), name, value) < 0)
 		handover_fault(h, "%s cannot be written", name);
 }
 
 /* A member that is read; NULL after a note. */
 static json_t *get(struct handover *h, const char *name, bool (*is_it)(const json_t *value), const char *kind)
 {
-	json_t *value = json_object_get(here(h), name);
+	json_t *value = json_object_get(handover_here(h), name);
 
 	if (value && is_it(value))
 		return value;
@@ -122,7 +97,7 @@ static bool is_list(const json_t *value)
 
 static json_t *next_of_list(struct handover *h)
 {
-	struct frame *list = &h->frames[h->depth - 1];
+	struct handover_frame *list = &h->frames[h->depth - 1];
 	json_t *fresh;
 
 	if (h->reading)
@@ -144,7 +119,7 @@ void handover_begin(struct handover *h, const char *name)
 		at = json_object();
 		put(h, name, at);
 	}
-	push(h, at, name);
+	handover_push(h, at, name);
 }
 
 size_t handover_begin_list(struct handover *h, const char *name, size_t count)
@@ -158,7 +133,7 @@ size_t handover_begin_list(struct handover *h, const char *name, size_t count)
 		at = json_array();
 		put(h, name, at);
 	}
-	push(h, at, name);
+	handover_push(h, at, name);
 	return count;
 }
 
@@ -170,7 +145,7 @@ void handover_end(struct handover *h)
 
 bool handover_has(const struct handover *h, const char *name)
 {
-	return !h->reading || json_object_get(here(h), name);
+	return !h->reading || json_object_get(handover_here(h), name);
 }
 
 /* ---- values ---- */
@@ -391,180 +366,6 @@ int handover_keep_open(const struct handover *h, bool keep)
 			return -errno;
 	}
 	return 0;
-}
-
-/* ---- the file ---- */
-
-static void start(struct handover *h, json_t *root)
-{
-	push(h, root, NULL);
-	buf_init(&h->bytes, 0);
-}
-
-void handover_new(struct handover **ret)
-{
-	struct handover *h = mem_alloc(sizeof(*h));
-
-	h->fds = json_array();
-	start(h, json_object());
-	*ret = h;
-}
-
-static int write_all(int fd, const char *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0) {
-			bytes += n;
-			len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
-int handover_seal(struct handover *h, int *ret_fd)
-{
-	static const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-	AUTO(fd_close) int fd = memfd_create("proctor-handover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	AUTO(mem_free_str) char *json = NULL;
-	char head[HEAD_BYTES];
-	int len, r;
-
-	assert(h->depth == 1);
-	if (fd < 0)
-		return -errno;
-	if (json_object_set(here(h), "descriptors", h->fds) < 0 ||
-	    !(json = json_dumps(here(h), JSON_COMPACT)) || h->error)
-		return -EPROTO;
-	len = snprintf(head, sizeof(head), HEAD " %d %zu %zu\n", HANDOVER_FORMAT, strlen(json),
-		       buf_len(&h->bytes));
-	r = write_all(fd, head, (size_t)len);
-	if (r == 0)
-		r = write_all(fd, json, strlen(json));
-	if (r == 0)
-		r = write_all(fd, buf_bytes(&h->bytes), buf_len(&h->bytes));
-	if (r == 0 && fcntl(fd, F_ADD_SEALS, seals) < 0)
-		r = -errno;
-	if (r == 0)
-		*ret_fd = fd_take(&fd);
-	return r;
-}
-
-static int map_file(struct handover *h, int fd)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_size == 0)
-		return -EPROTO;
-	h->map_len = (size_t)st.st_size;
-	h->map = mmap(NULL, h->map_len, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (h->map == MAP_FAILED) {
-		h->map = NULL;
-		return -errno;
-	}
-	return 0;
-}
-
-/* Finds the parts of the file. `head` is its first line. */
-static int find_parts(struct handover *h, const char *head, size_t *ret_json, size_t *ret_json_len,
-		      char **ret_error)
-{
-	size_t json_len, bytes_len, head_len = strlen(head) + 1, room = h->map_len - head_len;
-	int format = 0;
-
-	if (sscanf(head, HEAD " %d", &format) == 1 && format != HANDOVER_FORMAT) {
-		*ret_error = mem_printf("its state has format %d, this program takes over format %d: restart "
-					"instead",
-					format, HANDOVER_FORMAT);
-		return -EPROTO;
-	}
-	if (sscanf(head, HEAD " %d %zu %zu", &format, &json_len, &bytes_len) != 3 || json_len > room ||
-	    bytes_len != room - json_len) {
-		*ret_error = mem_strdup("what was handed over is no state of a daemon");
-		return -EPROTO;
-	}
-	h->stored = h->map + head_len + json_len;
-	h->stored_len = bytes_len;
-	*ret_json = head_len;
-	*ret_json_len = json_len;
-	return 0;
-}
-
-static int parse(struct handover *h, char **ret_error)
-{
-	const char *newline = memchr(h->map, '\n', h->map_len < HEAD_BYTES ? h->map_len : HEAD_BYTES);
-	AUTO(mem_free_str)
-	char *head = mem_strndup(h->map, newline ? (size_t)(newline - h->map) : 0);
-	size_t json = 0, json_len = 0;
-	json_error_t error;
-	json_t *root;
-	int r = find_parts(h, head, &json, &json_len, ret_error);
-
-	if (r < 0)
-		return r;
-	root = json_loadb(h->map + json, json_len, 0, &error);
-	if (!json_is_object(root)) {
-		json_decref(root);
-		*ret_error = mem_printf("what was handed over is no JSON: %s", error.text);
-		return -EPROTO;
-	}
-	h->fds = json_incref(json_object_get(root, "descriptors"));
-	start(h, root);
-	return 0;
-}
-
-int handover_open(int fd, bool rehearsal, struct handover **ret, char **ret_error)
-{
-	AUTO(handover_free) struct handover *h = mem_alloc(sizeof(*h));
-	AUTO(fd_close) int owned = fd;
-	char *error = NULL;
-	int r = map_file(h, owned);
-
-	h->reading = true;
-	h->rehearsal = rehearsal;
-	if (r == 0)
-		r = parse(h, &error);
-	if (r < 0) {
-		*ret_error = error ? error
-				   : mem_printf("what was handed over cannot be read: %s", strerror(-r));
-		return r;
-	}
-	*ret = h;
-	h = NULL;
-	return 0;
-}
-
-static void close_rest(struct handover *h)
-{
-	for (size_t i = 0; i < json_array_size(h->fds); i++) {
-		int fd = (int)json_integer_value(json_array_get(h->fds, i));
-
-		if (fd > STDERR_FILENO)
-			(void)close(fd);
-	}
-}
-
-void handover_free(struct handover **h)
-{
-	struct handover *dead = *h;
-
-	if (!dead)
-		return;
-	if (dead->reading && !dead->rehearsal)
-		close_rest(dead);
-	if (dead->depth > 0)
-		json_decref(dead->frames[0].at);
-	json_decref(dead->fds);
-	if (dead->map)
-		(void)munmap(dead->map, dead->map_len);
-	buf_free(&dead->bytes);
-	free(dead->error);
-	mem_free(h);
 }
 
 bool handover_is_read(const struct handover *h)

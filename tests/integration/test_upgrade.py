@@ -11,6 +11,7 @@ import pytest
 from fake_pool import GREETING, WORKING
 from harness import place
 from harness.control import ControlError
+from harness.postgres import Postgres
 from harness.proctor import merge_ini
 from probing import figures, hold, outcome_rows, renew, running, start, turns_of, wait_asked, wait_progress
 from upgrading import Programs, descriptors
@@ -62,23 +63,20 @@ def test_workers_and_the_embedded_postgres_keep_their_processes(simulator, progr
     renew(simulator)
 
 
-def test_without_a_path_it_is_what_took_the_place_of_the_file(simulator, programs, postgres):
+def test_without_a_path_it_is_what_took_the_place_of_the_file(make_daemon, make_fake, programs):
     programs.copy()
-    daemon_root = programs.folder
-    with running(simulator, {"database": {"url": postgres.database()}}, ready=False) as first:
-        first.stop()
-        first.root = daemon_root
-        first.start().wait_ready()
-        pids = first.worker_pids()
-        # As a package manager does it.
-        path, version = programs.version("proctord.new")
-        os.rename(path, programs.path("proctord"))
-        done = first.proctorctl("upgrade")
-        assert done.returncode == 0, done.stderr
-        assert f"to {version}" in done.stdout
-        assert first.call("status")["version"] == version
-        assert first.worker_pids() == pids
-    renew(simulator)
+    daemon = make_daemon(make_fake(WORKING).ini(size=2), start=False)
+    daemon.root = programs.folder
+    daemon.start().wait_ready()
+    pids = daemon.worker_pids()
+    # As a package manager does it.
+    path, version = programs.version("proctord.new")
+    os.rename(path, programs.path("proctord"))
+    done = daemon.proctorctl("upgrade")
+    assert done.returncode == 0, done.stderr
+    assert f"to {version}" in done.stdout
+    assert daemon.call("status")["version"] == version
+    assert daemon.worker_pids() == pids
 
 
 def test_conversations_in_flight_go_on_and_no_call_is_bought_again(make_proctor, simulator):
@@ -336,6 +334,24 @@ def test_a_database_that_is_away_is_no_hindrance_while_nothing_waits_for_it(make
     assert daemon.worker_pids() == pids
     status = daemon.call("status")
     assert status["database"]["ready"] is False
+
+
+def test_results_that_wait_for_the_database_wait_on(simulator):
+    with Postgres() as server, running(simulator, {"database": {"url": server.database()}}) as daemon:
+        hold(simulator)
+        run = start(daemon, 4, followups=1)
+        wait_asked(simulator, 4)
+        server.freeze()
+        hold(simulator, False)
+        wait_asked(simulator, 8)
+        # Two turns and an end of each.
+        place.wait_until(lambda: daemon.call("status")["database"]["backlogRecords"] == 12, 10, "the results")
+        daemon.call("upgrade")
+        assert daemon.call("status")["database"]["backlogRecords"] == 12
+        server.thaw()
+        daemon.wait_ready().wait_run(run)
+        check_bought_once(daemon, simulator, run, 4, 2)
+    renew(simulator)
 
 
 # What it leaves behind

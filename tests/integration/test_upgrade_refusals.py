@@ -9,11 +9,8 @@ import pytest
 from fake_pool import WORKING
 from harness import place
 from harness.control import ControlError
-from harness.postgres import Postgres
-from probing import KEYS, figures, hold, renew, running, start, wait_asked
+from probing import KEYS
 from upgrading import Programs, descriptors
-
-pytest_plugins = ["probe_fixtures"]
 
 
 @pytest.fixture(scope="module")
@@ -254,28 +251,6 @@ go_on()
     assert b'"probe"' in state
     for key in KEYS.values():
         assert key.encode() not in state
-
-
-# The database
-
-
-def test_results_that_wait_for_the_database_are_not_left_behind(simulator):
-    with Postgres() as server:
-        url = server.database()
-        with running(simulator, {"database": {"url": url}}) as daemon:
-            hold(simulator)
-            run = start(daemon, 4)
-            wait_asked(simulator, 4)
-            server.freeze()
-            hold(simulator, False)
-            place.wait_until(lambda: daemon.call("status")["database"]["backlogResults"] == 4, 10, "the results")
-            with pytest.raises(ControlError, match="4 results wait for the database"):
-                daemon.call("upgrade")
-            server.thaw()
-            daemon.wait_run(run)
-            daemon.call("upgrade")
-            assert figures(simulator)["bought"] == 4
-    renew(simulator)
 
 
 # Who may
