@@ -135,7 +135,8 @@ $$;
 DROP FUNCTION conversation(bigint, jsonb);
 
 -- The content of a transcript: the stored turns up to `base_number`, whose digest is `base_digest`, then `turns`. Refuses
--- what does not make up one conversation, numbered from 1.
+-- what does not make up one conversation, numbered from 1: with SQLSTATE 22X01 when the stored turns are not those, so that
+-- it is no fault of the answer's.
 CREATE FUNCTION conversation(of_job bigint, base_number bigint, base_digest text, turns jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
@@ -151,7 +152,7 @@ BEGIN
 		RAISE EXCEPTION 'the turns do not go on from the stored conversation: they begin behind turn %, %', base_number,
 			CASE WHEN stored < base_number THEN format('of which %s are stored', stored)
 				ELSE 'and another one is stored there' END
-			USING ERRCODE = 'data_exception';
+			USING ERRCODE = '22X01';
 	END IF;
 	IF whole #>> '{-1,turnNumber}' IS DISTINCT FROM jsonb_array_length(whole)::text
 			OR turns <> '[]' AND turns #>> '{0,turnNumber}' IS DISTINCT FROM (base_number + 1)::text THEN

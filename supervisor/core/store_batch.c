@@ -173,30 +173,49 @@ static void split(struct batch *batch)
 	list_push_front(&store->waiting, &batch->node);
 }
 
-/* The one row that the server does not take: its job fails, with the reason. A turn leaves that to the end
- * that will carry it. */
-static void refuse_row(struct batch *batch, const struct db_reply *reply)
+/* An answer that stands on stored turns which are gone: their commit was lost in a fail-over, and whoever
+ * could send them again is not there. What conversation() raises. */
+static bool lacks_base(const char *sqlstate)
+{
+	return strcmp(sqlstate, "22X01") == 0;
+}
+
+static void drop_refused(struct batch *batch)
 {
 	struct store *store = batch->store;
 	struct store_row *row = first_row(batch);
 
-	log_error("store.row_refused", "job=%lld attempt=%d sqlstate=%s why=\"%s\"", (long long)row->job_id,
-		  row->attempt, reply->sqlstate, reply->message);
-	if (row->fate == ROW_TURN || row->fate == ROW_REFUSED) {
-		list_remove(&row->node);
-		if (row->fate == ROW_TURN)
-			store_row_refused(store, row);
-		else
-			/* Not even that: its lease stays ours by the books, and is given back as unknown. */
-			store_row_done(store, row);
-		batch_free(batch);
-		store_rows_settled(store);
+	list_remove(&row->node);
+	if (row->fate == ROW_TURN)
+		store_row_refused(store, row);
+	else
+		/* Not even that: its lease stays ours by the books, and is given back as unknown. */
+		store_row_done(store, row);
+	batch_free(batch);
+	store_rows_settled(store);
+}
+
+/* The one row that the server does not take: its job fails, with the reason; or is asked anew, if that is all
+ * it needs. A turn leaves that to the end that will carry it. */
+static void refuse_row(struct batch *batch, const struct db_reply *reply)
+{
+	struct store_row *row = first_row(batch);
+	bool again = lacks_base(reply->sqlstate);
+
+	log_error("store.row_refused", "job=%lld attempt=%d sqlstate=%s why=\"%s\" next=%s",
+		  (long long)row->job_id, row->attempt, reply->sqlstate, reply->message,
+		  row->fate == ROW_TURN ? "end"
+		  : again		? "again"
+					: "fail");
+	if (row->fate == ROW_TURN || row->fate == ROW_REFUSED || row->fate == ROW_RETURNED) {
+		drop_refused(batch);
 		return;
 	}
-	row->fate = ROW_REFUSED;
-	mem_set_str(&row->error, mem_printf("%s (SQLSTATE %s)", reply->message, reply->sqlstate));
+	row->fate = again ? ROW_RETURNED : ROW_REFUSED;
+	mem_set_str(&row->error,
+		    again ? NULL : mem_printf("%s (SQLSTATE %s)", reply->message, reply->sqlstate));
 	mem_set_str(&row->model_version, NULL);
-	list_push_front(&store->waiting, &batch->node);
+	list_push_front(&batch->store->waiting, &batch->node);
 }
 
 /* What the server thinks of the rows themselves: data, constraints, limits of the program, a view's check, an

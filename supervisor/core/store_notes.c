@@ -10,6 +10,9 @@ char *store_why_late(const struct store *store)
 {
 	int64_t silent_ms = store_batch_silent_ms(store);
 
+	if (!store->ready && store->refusal)
+		return mem_printf("the database is not ready: %s, which it refuses for now: %s", store->why,
+				  store->refusal);
 	if (!store->ready)
 		return mem_printf("the database is not ready: %s", store->why);
 	if (store->refusal)

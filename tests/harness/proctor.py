@@ -107,10 +107,11 @@ class Log:
 
 class Daemon:
     """folder: where state, run, ini and log live; made and removed here when not given.
-    ini: {section: {key: value}} over the defaults below. keys: {variable: key}, kept in a key_file.
+    ini: {section: {key: value}} over the defaults below. keys: {variable: key}, kept in a key_file. wrapper: words
+    before its own command line, of a program that becomes it.
     environment: {variable: value} over the test's own, from which keys and proxies are taken away."""
 
-    def __init__(self, ini=None, keys=None, environment=None, folder=None):
+    def __init__(self, ini=None, keys=None, environment=None, folder=None, wrapper=()):
         self.root = place.installation()
         self._own_folder = folder is None
         self.folder = folder or place.make_folder("test")
@@ -118,6 +119,7 @@ class Daemon:
         self.key_path = os.path.join(self.folder, "keys.env")
         self.socket_path = os.path.join(self.folder, "run", "proctor.sock")
         self.environment = environment or {}
+        self.wrapper = wrapper
         self.process = None
         self._connections = threading.local()
         self._log = None
@@ -169,7 +171,7 @@ class Daemon:
         if self._log:
             self._old_lines += self._log.lines()
         self.process = subprocess.Popen(
-            [os.path.join(self.root, "sbin", "proctord"), "--config", self.ini_path],
+            [*self.wrapper, os.path.join(self.root, "sbin", "proctord"), "--config", self.ini_path],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             env=self._environment(), cwd="/", start_new_session=True)
         self._log = Log(self.process.stderr, os.path.join(self.folder, "proctord.log"))

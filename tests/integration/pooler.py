@@ -17,6 +17,7 @@ unix_socket_mode = 0777
 pool_mode = transaction
 default_pool_size = 4
 server_login_retry = 1
+query_wait_timeout = 3
 auth_type = any
 logfile = {folder}/log
 pidfile = {folder}/pid

@@ -33,10 +33,10 @@ def shown_on_failure(daemon):
 
 
 @contextlib.contextmanager
-def running(simulator, ini=None, keys=KEYS, environment=None, ready=True, folder=None):
+def running(simulator, ini=None, keys=KEYS, environment=None, ready=True, folder=None, wrapper=()):
     """A daemon without limits of its own, ready unless told otherwise."""
     base = merge_ini(simulator.ini(requests_per_minute=0), {"retry": QUICK_RETRIES})
-    daemon = Daemon(merge_ini(base, ini), keys, environment, folder)
+    daemon = Daemon(merge_ini(base, ini), keys, environment, folder, wrapper)
     try:
         with shown_on_failure(daemon):
             daemon.start()

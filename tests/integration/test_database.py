@@ -10,8 +10,8 @@ from harness.postgres import programs
 from harness.proctor import Daemon
 from probing import (KEYS, define, hold, outcome_rows, psql, running, script, show, sql, start, wait_asked, wait_end,
                      wait_progress)
-from trouble import (bought, check_all, check_settled, completed, database, ini_on, wait_away, wait_back,
-                     wait_end_later, wait_note, wait_spooled)
+from trouble import (bought, check_all, check_settled, completed, database, wait_away, wait_back, wait_note,
+                     wait_spooled)
 
 pytest_plugins = ["probe_fixtures", "trouble_fixtures"]
 
@@ -177,14 +177,14 @@ def test_an_embedded_folder_of_another_major_version_is_refused_with_the_remedy(
 # a server of the user's own
 
 
-def test_a_database_password_is_redacted_wherever_the_url_is_shown(simulator, server):
-    with open(os.path.join(server.data, "pg_hba.conf"), "w", encoding="ascii") as file:
+def test_a_database_password_is_redacted_wherever_the_url_is_shown(simulator, own_server):
+    with open(os.path.join(own_server.data, "pg_hba.conf"), "w", encoding="ascii") as file:
         file.write("local all proctor trust\nlocal all guarded scram-sha-256\n")
-    name = server.database().partition("@/")[2].partition("?")[0]
-    server.execute("CREATE ROLE guarded LOGIN PASSWORD 'pw-Xyzzy-17'")
-    server.execute(f"ALTER DATABASE {name} OWNER TO guarded")
-    server.execute("SELECT pg_reload_conf()")
-    url = f"postgresql://guarded:pw-Xyzzy-17@/{name}?host={server.folder}"
+    name = own_server.database().partition("@/")[2].partition("?")[0]
+    own_server.execute("CREATE ROLE guarded LOGIN PASSWORD 'pw-Xyzzy-17'")
+    own_server.execute(f"ALTER DATABASE {name} OWNER TO guarded")
+    own_server.execute("SELECT pg_reload_conf()")
+    url = f"postgresql://guarded:pw-Xyzzy-17@/{name}?host={own_server.folder}"
     with running(simulator, {"database": {"url": url}}) as daemon:
         run = start(daemon, 1)
         assert wait_end(daemon, run)["status"] == "COMPLETED"
@@ -204,12 +204,12 @@ def command_lines(daemon):
             yield file.read()
 
 
-def test_a_wrong_password_is_said_without_it_and_mended_by_a_restart(simulator, server):
-    with open(os.path.join(server.data, "pg_hba.conf"), "w", encoding="ascii") as file:
+def test_a_wrong_password_is_said_without_it_and_mended_by_a_restart(simulator, own_server):
+    with open(os.path.join(own_server.data, "pg_hba.conf"), "w", encoding="ascii") as file:
         file.write("local all proctor scram-sha-256\n")
-    name = server.database().partition("@/")[2].partition("?")[0]
-    server.execute("SELECT pg_reload_conf()")
-    url = f"postgresql://proctor:pw-Plugh-18@/{name}?host={server.folder}"
+    name = own_server.database().partition("@/")[2].partition("?")[0]
+    own_server.execute("SELECT pg_reload_conf()")
+    url = f"postgresql://proctor:pw-Plugh-18@/{name}?host={own_server.folder}"
     with running(simulator, {"database": {"url": url}}, ready=False) as daemon:
         daemon.wait_log(r"store\.waiting why=.*password", 10)
         assert "Plugh" not in daemon.log() + str(database(daemon))

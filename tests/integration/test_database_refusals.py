@@ -7,22 +7,14 @@ import psycopg2
 import pytest
 
 from harness import place
-from harness.postgres import Postgres
 from probing import failures, hold, renew, running, script, sql, start, wait_asked, wait_end, wait_progress
-from trouble import (KEPT, allow, bought, check_all, check_settled, database, ini_on, refuse, spool, wait_away, wait_note,
+from trouble import (allow, bought, check_all, check_settled, database, ini_on, refuse, spool, wait_away, wait_note,
                      wait_spooled, wait_well)
 
 pytest_plugins = ["probe_fixtures", "trouble_fixtures"]
 
 # A heartbeat waits so long for its answer, after the time between two; and there is a busy machine.
 SILENCE_S = 5 + 5 + 5
-
-
-@pytest.fixture(scope="module")
-def server():
-    """One for all tests of this module: each leaves it as it found it."""
-    with Postgres(settings=KEPT) as own:
-        yield own
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +122,12 @@ def test_refusals_that_pass_are_said_and_cost_nothing(choosy, simulator):
     # A sequence counts what is rolled back, too.
     sql(choosy, "CREATE SEQUENCE moods")
     mood = "(ARRAY['40P01', '40001', '55P03', '53100', '57014'])[1 + nextval('moods') % 5]"
-    for table in ("outcomes", "checkpoints"):
-        refuse(choosy, table, "true", mood, "the weather is bad")
+    hold(simulator)
     run = start(choosy, 30, followups=1)
+    wait_asked(simulator, 20)
+    for table in ("outcomes", "checkpoints"):
+        refuse(choosy, table, mood, "the weather is bad")
+    hold(simulator, False)
     note = wait_note(choosy, "the database refuses results for now, and gets them again: ")
     assert "the weather is bad (SQLSTATE " in note
     assert "the weather is bad" in choosy.ctl("spool")["waitsFor"]
@@ -143,7 +138,7 @@ def test_refusals_that_pass_are_said_and_cost_nothing(choosy, simulator):
 
 
 def test_a_claim_that_is_refused_is_said_and_tried_again(choosy, simulator):
-    refuse(choosy, "leases", "true", "'55P03'", "closed for today")
+    refuse(choosy, "leases", "'55P03'", "closed for today")
     run = start(choosy, 10)
     assert "closed for today (SQLSTATE 55P03)" in wait_note(choosy, "the database hands out no work: ")
     assert not bought(simulator)
@@ -191,8 +186,9 @@ def test_a_batch_that_takes_longer_than_the_statement_timeout_goes_in_halves(sim
 def test_rows_that_the_database_refuses_fail_alone(choosy, simulator, turns):
     refused = {3: "22023", 7: "23514", 11: "54000", 15: "P0001"}
     prompt = "NEW.content->'turns'->0->>'probePrompt'"
-    state = "CASE " + " ".join(f"WHEN {prompt} LIKE 'Case {case}:%' THEN '{code}'" for case, code in refused.items()) + " END"
-    refuse(choosy, "transcripts", f"{state} IS NOT NULL", state, "not one of these")
+    cases = (f"WHEN {prompt} LIKE 'Case {case}:%' THEN '{code}'" for case, code in refused.items())
+    state = f"CASE {' '.join(cases)} END"
+    refuse(choosy, "transcripts", state, "not one of these", f"({state}) IS NOT NULL")
     hold(simulator)
     run = start(choosy, 20, followups=turns - 1)
     wait_asked(simulator, 20)
@@ -210,7 +206,7 @@ def test_rows_that_the_database_refuses_fail_alone(choosy, simulator, turns):
 
 
 def test_a_turn_that_the_database_refuses_to_keep_does_not_lose_its_conversation(choosy, simulator):
-    refuse(choosy, "checkpoints", "NEW.body->>'probePrompt' LIKE 'Case 3:%'", "'23514'", "no third case")
+    refuse(choosy, "checkpoints", "'23514'", "no third case", "NEW.body->>'probePrompt' LIKE 'Case 3:%'")
     script(simulator, ("latency=0.5", {"turn": 2}))
     run = start(choosy, 10, followups=1)
     choosy.wait_log(r"store\.row_refused .*no third case")
@@ -226,4 +222,17 @@ def test_a_constraint_of_the_owners_fails_its_row_alone(choosy):
     assert shown["progress"] == {"total": 30, "completed": 29, "failed": 1, "cancelled": 0}
     error, = failures(choosy, run)
     assert "no_seven" in error["message"]
+    check_settled(choosy)
+
+
+def test_an_answer_whose_stored_turns_are_gone_is_asked_for_anew(choosy, simulator):
+    """As after a fail-over, when nobody is left who could send them again."""
+    script(simulator, ("latency=1", {"turn": 2}))
+    run = start(choosy, 3, followups=1)
+    place.wait_until(lambda: sql(choosy, "SELECT count(*) FROM checkpoints") == [(3,)], 10, "the first turns")
+    sql(choosy, "DELETE FROM checkpoints")
+    choosy.wait_log(r"store\.row_refused .*sqlstate=22X01 .*next=again")
+    shown = wait_end(choosy, run)
+    assert shown["progress"] == {"total": 3, "completed": 3, "failed": 0, "cancelled": 0}
+    assert sql(choosy, "SELECT DISTINCT turn_count FROM transcripts WHERE run_id = %s", run) == [(2,)]
     check_settled(choosy)

@@ -108,11 +108,14 @@ def check_settled(daemon):
 # databases with a will of their own
 
 
-def refuse(daemon, table, condition, state, message):
-    """Inserts into the table that meet the condition raise that SQLSTATE, until allow(). Both are SQL, about NEW."""
+def refuse(daemon, table, state, message, condition=None):
+    """Inserts into the table raise that SQLSTATE until allow(): all, or those of rows that meet the condition. State
+    and condition are SQL; a condition is about NEW."""
     sql(daemon, f"CREATE FUNCTION refuse_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-                f"IF ({condition}) THEN RAISE EXCEPTION '{message}' USING ERRCODE = ({state}); END IF; RETURN NEW; END $$")
-    sql(daemon, f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_{table}()")
+                f"IF {condition or 'true'} THEN RAISE EXCEPTION '{message}' USING ERRCODE = ({state}); END IF; "
+                "RETURN NEW; END $$")
+    each = "ROW" if condition else "STATEMENT"
+    sql(daemon, f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH {each} EXECUTE FUNCTION refuse_{table}()")
 
 
 def allow(daemon):

@@ -38,7 +38,7 @@ def test_answer_is_the_stored_turns_it_names_and_its_own(queue, job, base, diges
     (2, "b", [body(4)]), (2, "b", [body(3), body(5)]), (1, "a", [body(1)]),
     (0, "", [body(3)]), (0, "", [body(2)]), (2, "b", ["7"])])
 def test_answer_that_does_not_go_on_is_refused_in_words(queue, job, base, digest, turns):
-    with pytest.raises(psycopg2.errors.DataException, match="the turns do not go on from"):
+    with pytest.raises(psycopg2.DataError, match="the turns do not go on from"):
         queue.finish(end(job, base=base, base_digest=digest, turns=turns))
     assert stored(queue) == ["a", "b"]
     assert queue.count("leases") == 1

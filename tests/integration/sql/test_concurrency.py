@@ -139,11 +139,11 @@ class Spooler:
         """As one batch, or one by one when the database refuses it: a retry may have voided what an answer stood on."""
         try:
             self.client.finish(*ends)
-        except psycopg2.errors.DataException:
+        except psycopg2.DataError:
             for one in ends:
                 try:
                     self.client.finish(one)
-                except psycopg2.errors.DataException:
+                except psycopg2.DataError:
                     self.client.finish({**one, "fate": "REFUSED", "error": "refused"})
 
     def hold(self, job):

@@ -147,7 +147,7 @@ def test_turns_that_do_not_go_on_from_the_stored_ones_are_not_kept(queue):
 
 def test_answer_with_a_gap_is_refused(queue):
     job, = queue.claim(queue.start(scenarios=1)["run_id"])
-    with pytest.raises(psycopg2.errors.DataException, match="do not go on"):
+    with pytest.raises(psycopg2.DataError, match="do not go on"):
         queue.finish(end(job, turns=[body(3)]))
 
 

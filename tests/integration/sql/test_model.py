@@ -105,7 +105,7 @@ class Play:
             ended = model.finish(ends)
         except model.Refused:
             self.seen.add("refused")
-            with pytest.raises(psycopg2.errors.DataException, match="do not go on"):
+            with pytest.raises(psycopg2.DataError, match="do not go on"):
                 queue.finish(*asked)
         else:
             assert queue.finish(*asked) == ended
