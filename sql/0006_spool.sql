@@ -242,7 +242,7 @@ BEGIN
 				ELSE conversation(w.job_id, base_numbers[w.place], base_digests[w.place], t.turns) END AS content
 			FROM (SELECT turns[w.place]::jsonb AS turns OFFSET 0) t OFFSET 0) c
 		WHERE w.status = 'COMPLETED'
-		ON CONFLICT DO NOTHING
+		ON CONFLICT (run_id, scenario_id, model_id, sample_index) DO NOTHING
 	), cleared AS (
 		DELETE FROM checkpoints WHERE job_id = ANY (ARRAY(SELECT job_id FROM won))
 	), forgotten AS (
