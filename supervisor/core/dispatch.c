@@ -187,31 +187,43 @@ static enum claim_pair pair_of(const struct dispatch *dispatch, const struct pro
 	return claim_look_up(dispatch->claim, probe->run_id, probe->model_id);
 }
 
-/* What waits here of a run that was paused goes back, so that it does not block those behind it. Of a run
- * that is gone, nothing more is asked. */
-static void give_back_unwanted(struct dispatch *dispatch, struct lane *lane)
+/* What waits here of a run that was paused goes back, so that it does not block those behind it. */
+static void give_back_paused(struct dispatch *dispatch, struct lane *lane)
 {
 	list_foreach_safe (at, &lane->queue) {
 		struct probe *probe = list_entry(at, struct probe, link);
 
-		if (pair_of(dispatch, probe) != CLAIM_ACTIVE)
+		if (pair_of(dispatch, probe) == CLAIM_PAUSED)
 			dispatch_give_back(dispatch, probe);
 	}
-	list_foreach_safe (at, &lane->between) {
-		struct probe *probe = list_entry(at, struct probe, link);
+}
 
-		if (pair_of(dispatch, probe) != CLAIM_GONE)
-			continue;
-		lane_unlink(lane, probe);
+static void cancel(struct dispatch *dispatch, struct probe *probe)
+{
+	probe->cancelling = true;
+	if (probe->worker)
 		worker_send_cancel(probe->worker, probe);
-	}
+	else
+		dispatch_end_cancelled(dispatch, probe);
+}
+
+/* Nobody wants their answers any more. */
+static void cancel_gone(struct dispatch *dispatch)
+{
+	size_t cursor = 0;
+	struct probe *probe;
+
+	while ((probe = map_next(dispatch->probes, &cursor)))
+		if (!probe->cancelling && pair_of(dispatch, probe) == CLAIM_GONE)
+			cancel(dispatch, probe);
 }
 
 void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count)
 {
 	claim_set_pairs(dispatch->claim, pairs, count);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
-		give_back_unwanted(dispatch, dispatch->lanes[i]);
+		give_back_paused(dispatch, dispatch->lanes[i]);
+	cancel_gone(dispatch);
 	for (size_t i = 0; i < count; i++)
 		if (pairs[i].cancelling)
 			dispatch_cancel_run(dispatch, pairs[i].run_id);
@@ -267,15 +279,9 @@ void dispatch_cancel_run(struct dispatch *dispatch, const char *run_id)
 	size_t cursor = 0;
 	struct probe *probe;
 
-	while ((probe = map_next(dispatch->probes, &cursor))) {
-		if (strcmp(probe->run_id, run_id) != 0 || probe->cancelling)
-			continue;
-		probe->cancelling = true;
-		if (probe->worker)
-			worker_send_cancel(probe->worker, probe);
-		else
-			dispatch_end_cancelled(dispatch, probe);
-	}
+	while ((probe = map_next(dispatch->probes, &cursor)))
+		if (strcmp(probe->run_id, run_id) == 0 && !probe->cancelling)
+			cancel(dispatch, probe);
 	dispatch_pump(dispatch);
 }
 

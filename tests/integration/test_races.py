@@ -87,7 +87,21 @@ def test_a_run_that_is_deleted_in_the_middle_leaves_nothing_and_blocks_nobody(da
     wait_let_go(daemon)
     check_settled(daemon)
     assert left_of(daemon, run) == 0
-    assert figures(simulator)["bought"] < 300, "what was not under way is not asked any more"
+
+
+@pytest.mark.parametrize("by", ["command", "psql"])
+def test_conversations_of_a_deleted_run_are_left_off(daemon, simulator, by):
+    simulator.post("/_sim/config", {"latency": {"*": "0.4"}})
+    run = start(daemon, 20, followups=9)
+    wait_asked(simulator, 20)
+    if by == "command":
+        daemon.call("run.delete", run=run, force=True)
+    else:
+        sql(daemon, "DELETE FROM runs WHERE id = %s", run)
+    wait_let_go(daemon)
+    check_settled(daemon)
+    # The daemon looks every two seconds which runs there are.
+    assert figures(simulator)["bought"] <= 20 * 7
 
 
 def test_answers_to_a_deleted_run_are_dropped_and_empty_the_spool(daemon, simulator):
