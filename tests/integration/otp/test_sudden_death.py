@@ -78,6 +78,7 @@ def test_nothing_of_one_daemon_is_taken_for_anothers(make_tree, services):
     second = make_tree(sections(services.service("b"), services.service("c", "grandchild")))
     first.wait_up("a", "probe")
     second.wait_up("b", "c", "probe")
+    second.wait_log("health.ok")  # the check is a process that ends by itself
     kept = second.all_pids()
     first.kill()  # waits for the end of its stderr, which its guard holds until it has looked everywhere
     pid = services.journal("born", name="a")[0]["pid"]
