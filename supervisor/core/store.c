@@ -68,6 +68,22 @@ void store_configure_spool(struct store *store, int64_t max_bytes, int64_t keep_
 	spool_configure(store->spool, max_bytes, keep_ms);
 }
 
+bool store_answered(const struct store *store, const struct db_reply *reply, const char *what)
+{
+	if (store->closing || reply->status == DB_LOST)
+		return false;
+	if (reply->status == DB_REFUSED)
+		log_warning("store.refused", "what=%s sqlstate=%s why=\"%s\"", what, reply->sqlstate,
+			    reply->message);
+	return reply->status == DB_OK;
+}
+
+void store_wake(const struct store *store)
+{
+	if (store->options.on_wake)
+		store->options.on_wake(store->options.arg);
+}
+
 static void become_ready(struct store *store)
 {
 	store->ready = store->was_ready = true;

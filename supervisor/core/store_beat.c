@@ -20,43 +20,26 @@ enum {
 	RECONCILE_BEATS = 12, /* how often leases are compared with what we know */
 };
 
-/* A refusal that concerns no job: said, and tried again at the next beat. */
-static bool answered(struct store *store, const struct db_reply *reply, const char *what)
-{
-	if (store->closing || reply->status == DB_LOST)
-		return false;
-	if (reply->status == DB_REFUSED)
-		log_warning("store.refused", "what=%s sqlstate=%s why=\"%s\"", what, reply->sqlstate,
-			    reply->message);
-	return reply->status == DB_OK;
-}
-
 /* ---- leases ---- */
-
-static void wake(struct store *store)
-{
-	if (store->options.on_wake)
-		store->options.on_wake(store->options.arg);
-}
 
 static void on_rescued(void *arg, const struct db_reply *reply)
 {
 	struct store *store = arg;
 
-	if (!answered(store, reply, "rescue") || db_int(reply->rows, 0, 0) == 0)
+	if (!store_answered(store, reply, "rescue") || db_int(reply->rows, 0, 0) == 0)
 		return;
 	log_warning("store.rescued", "jobs=%lld", (long long)db_int(reply->rows, 0, 0));
-	wake(store);
+	store_wake(store);
 }
 
 static void on_reconciled(void *arg, const struct db_reply *reply)
 {
 	struct store *store = arg;
 
-	if (!answered(store, reply, "reconcile") || db_int(reply->rows, 0, 0) == 0)
+	if (!store_answered(store, reply, "reconcile") || db_int(reply->rows, 0, 0) == 0)
 		return;
 	log_warning("store.lost_claims", "given_back=%lld", (long long)db_int(reply->rows, 0, 0));
-	wake(store);
+	store_wake(store);
 }
 
 static void look_after_leases(struct store *store)
@@ -93,7 +76,7 @@ static void on_still_held(void *arg, const struct db_reply *reply)
 {
 	struct store *store = arg;
 
-	if (!answered(store, reply, "leases"))
+	if (!store_answered(store, reply, "leases"))
 		return; /* the next beat asks again */
 	store_claim_tell_lost(store, reply);
 	store->fenced = false;
@@ -130,7 +113,7 @@ static bool is_over(struct store *store, const struct db_reply *reply)
 	store->beating = false;
 	if (!store->closing)
 		loop_timer_stop(store->silence_timer);
-	return !answered(store, reply, "beat");
+	return !store_answered(store, reply, "beat");
 }
 
 static void on_beat(void *arg, const struct db_reply *reply)

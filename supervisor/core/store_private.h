@@ -98,6 +98,10 @@ struct store {
 void store_set_ready(struct store *store, bool booted);
 void store_set_why(struct store *store, const char *why);
 bool store_is_booted(const struct store *store);
+/* Of a question that recurs and concerns no job: a refusal is said, and it is asked again in its time. */
+bool store_answered(const struct store *store, const struct db_reply *reply, const char *what);
+/* There may be work to claim. */
+void store_wake(const struct store *store);
 /* Rows may be sent. */
 bool store_is_joined(const struct store *store);
 

@@ -85,23 +85,6 @@ void store_upkeep_stop(struct store *store)
 	loop_timer_stop(store->prune_timer);
 }
 
-/* A refusal that concerns no job: said, and tried again at the next turn. */
-static bool answered(struct store *store, const struct db_reply *reply, const char *what)
-{
-	if (store->closing || reply->status == DB_LOST)
-		return false;
-	if (reply->status == DB_REFUSED)
-		log_warning("store.refused", "what=%s sqlstate=%s why=\"%s\"", what, reply->sqlstate,
-			    reply->message);
-	return reply->status == DB_OK;
-}
-
-static void wake(struct store *store)
-{
-	if (store->options.on_wake)
-		store->options.on_wake(store->options.arg);
-}
-
 /* Pairs. */
 
 static void tell_pairs(struct store *store, const struct db_rows *rows)
@@ -135,7 +118,7 @@ static void on_pairs(void *arg, const struct db_reply *reply)
 	struct store *store = arg;
 
 	store->pairs_asked = false;
-	if (answered(store, reply, "pairs"))
+	if (store_answered(store, reply, "pairs"))
 		tell_pairs(store, reply->rows);
 	if (!store->ready || store->closing)
 		return;
@@ -183,7 +166,7 @@ static void on_promoted(void *arg, const struct db_reply *reply)
 	bool moved = false;
 
 	store->promoting = false;
-	if (answered(store, reply, "promote")) {
+	if (store_answered(store, reply, "promote")) {
 		wait_ms = promote_wait_ms(reply->rows);
 		moved = db_int(reply->rows, 0, 0) > 0;
 	}
@@ -191,7 +174,7 @@ static void on_promoted(void *arg, const struct db_reply *reply)
 		return;
 	loop_timer_start_by(store->promote_timer, wait_ms);
 	if (moved)
-		wake(store);
+		store_wake(store);
 }
 
 static void promote(void *arg)
@@ -227,7 +210,7 @@ static void on_cancelled(void *arg, const struct db_reply *reply)
 	bool more;
 
 	/* A chunk that failed comes back with the next reading of the pairs, which still name the run. */
-	if (!answered(store, reply, "cancel")) {
+	if (!store_answered(store, reply, "cancel")) {
 		cancel_free(cancel);
 		return;
 	}
@@ -278,7 +261,7 @@ static void on_pruned(void *arg, const struct db_reply *reply)
 	int64_t removed = 0;
 
 	store->pruning = false;
-	if (answered(store, reply, "prune"))
+	if (store_answered(store, reply, "prune"))
 		removed = db_int(reply->rows, 0, 0);
 	store->pruned += removed;
 	if (removed < PRUNE_ROWS && store->pruned > 0) {
