@@ -42,6 +42,7 @@ def standing(daemon):
 
 def refused(daemon, path):
     """The reason, after a look that nothing has changed."""
+    place.wait_until(lambda: daemon.call("status")["clients"] == 1, 5, "the ends of the connections of before")
     before = standing(daemon)
     done = daemon.proctorctl("upgrade", path)
     assert done.returncode == 5, done
