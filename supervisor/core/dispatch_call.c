@@ -193,10 +193,10 @@ struct gate_told dispatch_told(const struct msg *msg)
 		told.limit[i] = told.remaining[i] = -1;
 	if (!msg->has_limits)
 		return told;
-	hear_one(&told, GATE_REQUESTS, &msg->requests);
-	hear_one(&told, GATE_TOKENS, &msg->tokens);
-	hear_one(&told, GATE_INPUT_TOKENS, &msg->input_tokens);
-	hear_one(&told, GATE_OUTPUT_TOKENS, &msg->output_tokens);
+	hear_one(&told, GATE_REQUESTS, &msg->limits.requests);
+	hear_one(&told, GATE_TOKENS, &msg->limits.tokens);
+	hear_one(&told, GATE_INPUT_TOKENS, &msg->limits.input_tokens);
+	hear_one(&told, GATE_OUTPUT_TOKENS, &msg->limits.output_tokens);
 	return told;
 }
 
