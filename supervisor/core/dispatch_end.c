@@ -63,7 +63,7 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 	/* A simulated answer costs nothing, and must not look as if it had. */
 	if (fate == STORE_COMPLETED && !probe->lane->simulated) {
 		(void)route_find(dispatch->models->route, probe->model_id, &model);
-		price = price_table_find(dispatch->models->prices, model);
+		price = price_table_find(dispatch->models->prices, model, clock_wall_ms() / PRICE_DAY_MS);
 	}
 	if (price.known)
 		end.cost_e10 = price_cost(&price, probe->input_tokens, probe->output_tokens);
