@@ -112,5 +112,6 @@ void costing_answered(struct costing *costing, struct probe *probe, const struct
 	if (bytes > 0 && fresh > 0 && (probe->context_tokens > 0 || probe->turns_done == 1))
 		estimate_learn(estimate_of(costing, probe->model_id), bytes, fresh, real->output);
 	probe->context_tokens = real->input + real->output;
-	charge_settle(probe->lane->name, &probe->ticket.reserved, *real, ret);
+	charge_settle(probe->lane->name, *real, probe->sizes ? probe->sizes->max_tokens : 0,
+		      &probe->ticket.reserved, ret);
 }

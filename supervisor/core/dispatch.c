@@ -162,7 +162,7 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 		.body = last->body,
 		.body_len = last->len,
 	};
-	const struct gate_told told = dispatch_told(msg);
+	const struct gate_told told = dispatch_told(probe->lane, msg);
 	const struct tokens real = { .input = msg->input_tokens, .output = msg->output_tokens };
 	struct gate_cost cost;
 

@@ -12,6 +12,7 @@
 #include "core/lane.h"
 #include "core/probe.h"
 #include "io/msg.h"
+#include "policy/charge.h"
 #include "policy/error.h"
 
 /* ---- who may call now ---- */
@@ -185,7 +186,7 @@ static void hear_one(struct gate_told *told, enum gate_unit unit, const struct m
 	told->remaining[unit] = limit->remaining;
 }
 
-struct gate_told dispatch_told(const struct msg *msg)
+struct gate_told dispatch_told(const struct lane *lane, const struct msg *msg)
 {
 	struct gate_told told;
 
@@ -197,6 +198,7 @@ struct gate_told dispatch_told(const struct msg *msg)
 	hear_one(&told, GATE_TOKENS, &msg->limits.tokens);
 	hear_one(&told, GATE_INPUT_TOKENS, &msg->limits.input_tokens);
 	hear_one(&told, GATE_OUTPUT_TOKENS, &msg->limits.output_tokens);
+	charge_hear(lane->name, &told);
 	return told;
 }
 

@@ -240,7 +240,7 @@ static void on_failure(struct dispatch *dispatch, struct probe *probe, const str
 /* The call failed: the gate hears what the provider said before it gets the ticket back. */
 static void leave(struct dispatch *dispatch, struct probe *probe, const struct msg *msg, int64_t pause_ms)
 {
-	const struct gate_told told = dispatch_told(msg);
+	const struct gate_told told = dispatch_told(probe->lane, msg);
 	struct gate *gate = probe->lane->gate;
 	int64_t now_ms = dispatch_now_ms(dispatch);
 	enum gate_end end = dispatch_end_of(msg);

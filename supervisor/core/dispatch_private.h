@@ -47,7 +47,7 @@ void dispatch_pump(struct dispatch *dispatch);
 void dispatch_call_over(struct dispatch *dispatch, struct probe *probe, enum gate_end end,
 			const struct gate_cost *real);
 /* What a message tells of the provider's limits; how the call of a failed result ended. */
-struct gate_told dispatch_told(const struct msg *msg);
+struct gate_told dispatch_told(const struct lane *lane, const struct msg *msg);
 enum gate_end dispatch_end_of(const struct msg *msg);
 
 /* dispatch_end.c. Each forgets the probe. */
