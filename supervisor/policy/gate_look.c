@@ -137,7 +137,8 @@ static int64_t lane_room(const struct gate *g, const struct gate_family *f, int6
 	return most;
 }
 
-/* A call dearer than the burst goes when the bucket is full, so one may fit where there is no room for a whole one. */
+/* A call dearer than the burst goes when the bucket is full, so one may fit where there is no room for a
+ * whole one. */
 static int64_t paced_room(const struct limit *l, int64_t start_ms, int64_t horizon_ms, int64_t cost)
 {
 	int64_t wait = limit_wait_ms(l, start_ms, cost), room;
