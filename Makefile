@@ -36,9 +36,9 @@ CHECKED = $(COMMON) -O2 $(CFLAGS)
 CRASH = $(RELEASE) -DPROCTOR_CRASH_POINTS
 
 LINK := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lcurl -lpthread
+DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lcurl -lm -lpthread
 CLIENT_LIBS = -ljansson -lyaml
-TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lpthread
+TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lm -lpthread
 
 .DELETE_ON_ERROR:
 .PHONY: all asan clang tests demo check bench chaos lint format deps install uninstall clean help FORCE

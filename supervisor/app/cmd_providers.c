@@ -24,36 +24,91 @@ static json_t *wall_time(const struct daemon *daemon, int64_t at_ms)
 /* "ready", "no-key", "paused" …: the one word that people look for. */
 static const char *state_of(const struct daemon *daemon, const struct lane *lane, bool has_key)
 {
-	enum gate_why why = gate_why(lane->gate, loop_now_ms(daemon->loop), NULL);
+	struct gate_scope_view view;
 
-	if (why == GATE_PARKED)
+	if (gate_parked_reason(lane->gate))
 		return "parked";
 	if (!has_key)
 		return "no-key";
-	if (why == GATE_PAUSED)
+	if (gate_breaker(lane->gate) != GATE_BREAKER_CLOSED)
+		return "failing";
+	gate_view(lane->gate, 0, loop_now_ms(daemon->loop), &view);
+	if (view.paused_until_ms > loop_now_ms(daemon->loop))
 		return "paused";
 	return lane->simulated ? "simulated" : "ready";
+}
+
+/* What is in force of one unit: configured, told by the provider, learned from its refusals. */
+static json_t *unit_json(const struct gate_scope_view *view, enum gate_unit unit)
+{
+	json_int_t left = view->unit[unit].rate > 0 ? (json_int_t)view->unit[unit].left : 0;
+
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "scope", view->glob, "unit",
+			 gate_unit_name(unit), "configured", (json_int_t)view->unit[unit].configured, "told",
+			 (json_int_t)view->unit[unit].told, "learned", (json_int_t)view->unit[unit].learned,
+			 "limit", (json_int_t)view->unit[unit].rate, "used", (json_int_t)view->unit[unit].used,
+			 "left", left);
+}
+
+static json_t *concurrency_json(const struct gate_scope_view *view)
+{
+	int learned = view->learned_concurrency, limit = view->concurrency;
+
+	if (learned > 0 && (limit == 0 || learned < limit))
+		limit = learned;
+	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "scope", view->glob, "unit", "concurrency",
+			 "configured", view->concurrency, "told", 0, "learned", learned, "limit", limit, "used",
+			 view->in_flight, "left", limit > view->in_flight ? limit - view->in_flight : 0);
+}
+
+static json_t *limits_json(const struct daemon *daemon, const struct lane *lane)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < gate_scopes(lane->gate); i++) {
+		struct gate_scope_view view;
+
+		gate_view(lane->gate, i, loop_now_ms(daemon->loop), &view);
+		for (size_t unit = 0; unit < GATE_UNITS; unit++)
+			if (view.unit[unit].set && view.unit[unit].rate > 0)
+				json_array_append_new(list, unit_json(&view, (enum gate_unit)unit));
+		if (view.concurrency > 0 || view.learned_concurrency > 0)
+			json_array_append_new(list, concurrency_json(&view));
+	}
+	return list;
+}
+
+static const char *breaker_word(const struct lane *lane)
+{
+	static const char *const words[] = {
+		[GATE_BREAKER_CLOSED] = "closed",
+		[GATE_BREAKER_OPEN] = "open",
+		[GATE_BREAKER_HALF_OPEN] = "half-open",
+	};
+
+	return words[gate_breaker(lane->gate)];
 }
 
 static json_t *lane_json(const struct daemon *daemon, const struct lane *lane)
 {
 	const struct config_provider *config = config_find_provider(daemon->config, lane->name);
 	bool has_key = !*config->key_env || daemon_has_variable(daemon, config->key_env);
-	int64_t until_ms = 0;
-	const char *why = dispatch_why(daemon->dispatch, lane, &until_ms);
+	struct dispatch_wait wait = dispatch_why(daemon->dispatch, lane);
 
 	return json_pack(
-		"{s:s, s:s, s:s, s:b, s:b, s:s, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:I, "
-		"s:I, s:o, s:s?}",
+		"{s:s, s:s, s:s, s:b, s:b, s:s, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:s, s:o, s:I, s:I, s:I, "
+		"s:I, s:I, s:I, s:o, s:s?}",
 		"provider", lane->name, "state", state_of(daemon, lane, has_key), "keyEnv", config->key_env,
 		"keySet", has_key, "simulated", lane->simulated, "baseUrl", config->base_url,
 		"requestsPerMinute", (json_int_t)config->requests_per_minute, "concurrency",
 		config->concurrency, "inFlight", gate_in_flight(lane->gate), "queued", lane->queued,
-		"between", lane->between_count, "why", why, "untilMs", wall_time(daemon, until_ms), "calls",
-		(json_int_t)lane->calls, "turns", (json_int_t)lane->turns, "completed",
-		(json_int_t)lane->completed, "failed", (json_int_t)lane->failed, "retried",
-		(json_int_t)lane->retried, "limited", (json_int_t)lane->limited, "lastSuccessMs",
-		wall_time(daemon, lane->last_success_ms), "lastError", lane->last_error);
+		"between", lane->between_count, "why", wait.why, "untilMs", wall_time(daemon, wait.until_ms),
+		"limits", limits_json(daemon, lane), "breaker", breaker_word(lane), "recheckMs",
+		wall_time(daemon, gate_recheck_at(lane->gate)), "calls", (json_int_t)lane->calls, "turns",
+		(json_int_t)lane->turns, "completed", (json_int_t)lane->completed, "failed",
+		(json_int_t)lane->failed, "retried", (json_int_t)lane->retried, "limited",
+		(json_int_t)lane->limited, "lastSuccessMs", wall_time(daemon, lane->last_success_ms),
+		"lastError", lane->last_error);
 }
 
 /* Nobody needs to see the lane of FAIL_MODEL_ID before it has had a call. */
@@ -91,13 +146,12 @@ json_t *cmd_waiting(struct daemon *daemon, const char *names)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < count; i++) {
-		int64_t until_ms = 0;
-		const char *why = dispatch_why(daemon->dispatch, lanes[i], &until_ms);
+		struct dispatch_wait wait = dispatch_why(daemon->dispatch, lanes[i]);
 
-		if (*why && list_has(names, lanes[i]->name))
+		if (*wait.why && list_has(names, lanes[i]->name))
 			json_array_append_new(list,
-					      json_pack("{s:s, s:s, s:o}", "lane", lanes[i]->name, "why", why,
-							"untilMs", wall_time(daemon, until_ms)));
+					      json_pack("{s:s, s:s, s:o}", "lane", lanes[i]->name, "why",
+							wait.why, "untilMs", wall_time(daemon, wait.until_ms)));
 	}
 	return list;
 }

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 
@@ -10,6 +12,7 @@
 
 struct row {
 	char *glob;
+	int64_t first_day;
 	struct price price;
 };
 
@@ -71,6 +74,34 @@ int price_parse(const char *text, int64_t *ret)
 	return 0;
 }
 
+static bool is_date_shape(const char *text)
+{
+	static const char shape[] = "0000-00-00";
+
+	for (size_t i = 0; shape[i]; i++) {
+		if (shape[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i])
+			return false;
+	}
+	return !text[strlen(shape)];
+}
+
+int price_parse_day(const char *text, int64_t *ret)
+{
+	struct tm date = { 0 };
+	time_t seconds;
+	int day;
+
+	if (!is_date_shape(text) || !strptime(text, "%Y-%m-%d", &date))
+		return -EINVAL;
+	day = date.tm_mday;
+	seconds = timegm(&date);
+	/* timegm() makes the 31st of April the 1st of May. */
+	if (date.tm_mday != day || seconds < PRICE_DAY_MS / 1000)
+		return -EINVAL;
+	*ret = seconds / (PRICE_DAY_MS / 1000);
+	return 0;
+}
+
 static int64_t times(int64_t tokens, int64_t e10)
 {
 	int64_t product;
@@ -108,17 +139,41 @@ void price_table_free(struct price_table **t)
 	mem_free(t);
 }
 
-void price_table_add(struct price_table *t, const char *glob, const struct price *p)
+bool price_table_has(const struct price_table *t, const char *glob)
 {
-	t->rows = mem_resize(t->rows, t->len + 1, sizeof(t->rows[0]));
-	t->rows[t->len++] = (struct row){ .glob = mem_strdup(glob), .price = *p };
+	for (size_t i = 0; i < t->len; i++) {
+		if (!strcmp(t->rows[i].glob, glob))
+			return true;
+	}
+	return false;
 }
 
-struct price price_table_find(const struct price_table *t, const char *model_id)
+void price_table_add(struct price_table *t, const char *glob, int64_t first_day, const struct price *p)
+{
+	t->rows = mem_resize(t->rows, t->len + 1, sizeof(t->rows[0]));
+	t->rows[t->len++] = (struct row){ .glob = mem_strdup(glob), .first_day = first_day, .price = *p };
+}
+
+/* Of the rows with this glob, the latest that applies. */
+static struct price price_on_day(const struct price_table *t, const char *glob, int64_t day)
+{
+	const struct row *latest = NULL;
+
+	for (size_t i = 0; i < t->len; i++) {
+		const struct row *row = &t->rows[i];
+
+		if (row->first_day <= day && !strcmp(row->glob, glob) &&
+		    (!latest || row->first_day > latest->first_day))
+			latest = row;
+	}
+	return latest ? latest->price : (struct price){ .known = false };
+}
+
+struct price price_table_find(const struct price_table *t, const char *model_id, int64_t day)
 {
 	for (size_t i = 0; i < t->len; i++) {
 		if (!fnmatch(t->rows[i].glob, model_id, 0))
-			return t->rows[i].price;
+			return price_on_day(t, t->rows[i].glob, day);
 	}
 	return (struct price){ .known = false };
 }
