@@ -167,7 +167,7 @@ static void settle(struct check *check, enum check_verdict verdict, char *detail
 				      check->page->provider, data);
 	}
 	schedule(check);
-	checks->options.checked(checks->options.arg, check->page->provider, verdict);
+	checks->options.checked(checks->options.arg, check->page->provider, verdict, changed);
 }
 
 static void on_answer(void *arg, const struct http_answer *answer)
@@ -188,12 +188,6 @@ static void on_answer(void *arg, const struct http_answer *answer)
 }
 
 /* ---- a look ---- */
-
-static void forget(struct check *check)
-{
-	check->known = false;
-	mem_set_str(&check->detail, NULL);
-}
 
 /* The key without the blanks around it, fresh; NULL when it is not set. */
 static char *take_key(const struct check *check)
@@ -242,7 +236,7 @@ static void begin(struct check *check)
 	if (check->request)
 		return;
 	if (!key) {
-		forget(check);
+		check->known = false;
 		schedule(check);
 	} else if (!is_printable(key)) {
 		settle(check, CHECK_KEY_REFUSED,
@@ -264,22 +258,32 @@ static void on_timer(void *arg)
 		begin(check);
 }
 
-void provider_checks_run(struct provider_checks *checks, const char *provider, void (*done)(void *arg),
-			 void *arg)
+static struct check *find(struct provider_checks *checks, const char *provider)
 {
-	const struct check *of = NULL;
+	for (size_t i = 0; i < CONFIG_PROVIDERS; i++)
+		if (strcmp(checks->checks[i].config->name, provider) == 0)
+			return &checks->checks[i];
+	return NULL;
+}
 
-	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
-		struct check *check = &checks->checks[i];
-		bool named = provider && strcmp(check->config->name, provider) == 0;
+void provider_checks_begin(struct provider_checks *checks, const char *provider)
+{
+	const struct check *named = provider ? find(checks, provider) : NULL;
 
-		if (named)
-			of = check;
-		if (check->page && (named || !provider))
-			begin(check);
-	}
+	for (size_t i = 0; i < CONFIG_PROVIDERS; i++)
+		if (checks->checks[i].page && (!provider || named == &checks->checks[i]))
+			begin(&checks->checks[i]);
+}
+
+void provider_checks_wait(struct provider_checks *checks, const char *provider, void (*done)(void *arg),
+			  void *arg)
+{
 	checks->waiters = mem_resize(checks->waiters, checks->waiter_count + 1, sizeof(*checks->waiters));
-	checks->waiters[checks->waiter_count++] = (struct waiter){ .of = of, .done = done, .arg = arg };
+	checks->waiters[checks->waiter_count++] = (struct waiter){
+		.of = provider ? find(checks, provider) : NULL,
+		.done = done,
+		.arg = arg,
+	};
 	tell_waiters(checks);
 }
 
@@ -293,21 +297,19 @@ void provider_checks_forget(struct provider_checks *checks, const void *arg)
 	checks->waiter_count = kept;
 }
 
-void provider_checks_view(const struct provider_checks *checks, const char *provider,
+void provider_checks_view(struct provider_checks *checks, const char *provider,
 			  struct provider_checks_view *ret)
 {
-	*ret = (struct provider_checks_view){ .known = false, .detail = "" };
-	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
-		const struct check *check = &checks->checks[i];
+	const struct check *check = find(checks, provider);
 
-		if (!check->known || strcmp(check->config->name, provider) != 0)
-			continue;
-		ret->known = true;
-		ret->verdict = check->verdict;
-		ret->detail = check->detail;
-		ret->checked_ms = check->checked_ms;
-		ret->took_ms = check->took_ms;
-	}
+	*ret = (struct provider_checks_view){ .known = false, .detail = "" };
+	if (!check || !check->known)
+		return;
+	ret->known = true;
+	ret->verdict = check->verdict;
+	ret->detail = check->detail;
+	ret->checked_ms = check->checked_ms;
+	ret->took_ms = check->took_ms;
 }
 
 /* ---- making and ending ---- */
@@ -315,9 +317,12 @@ void provider_checks_view(const struct provider_checks *checks, const char *prov
 void provider_checks_configure(struct provider_checks *checks, const struct config *config)
 {
 	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
-		checks->checks[i].config = &config->providers[i];
-		if (checks->checks[i].page)
-			schedule_first(&checks->checks[i]);
+		struct check *check = &checks->checks[i];
+
+		check->config = &config->providers[i];
+		check->known = false; /* it may have been of another key */
+		if (check->page)
+			schedule_first(check);
 	}
 }
 

@@ -23,8 +23,8 @@ struct provider_checks_options {
 	const char *(*key)(void *arg, const char *variable);
 	/* Whether the provider is not to be looked at on schedule. */
 	bool (*is_paused)(void *arg, const char *provider);
-	/* After each look. */
-	void (*checked)(void *arg, const char *provider, enum check_verdict verdict);
+	/* After each look; `changed`: the one before said otherwise, or there was none. */
+	void (*checked)(void *arg, const char *provider, enum check_verdict verdict, bool changed);
 	/* What is to be recorded; `data` is a JSON object. */
 	void (*event)(void *arg, const char *level, const char *kind, const char *subject, const char *data);
 	void *arg;
@@ -40,10 +40,13 @@ void provider_checks_free(struct provider_checks **checks);
 /* Reload: addresses, keys and intervals may be others; all are looked at anew. */
 void provider_checks_configure(struct provider_checks *checks, const struct config *config);
 
-/* Looks at a provider now, or at all (NULL), unless it is under way. `done` is called once when that has come
- * to its end: before this returns, when there is none to look at. */
-void provider_checks_run(struct provider_checks *checks, const char *provider, void (*done)(void *arg),
-			 void *arg);
+/* Looks at a provider now, or at all (NULL), paused or not, unless that is under way or the key is not set.
+ */
+void provider_checks_begin(struct provider_checks *checks, const char *provider);
+
+/* Calls `done` once when no look at it, or at any (NULL), is under way: perhaps before this returns. */
+void provider_checks_wait(struct provider_checks *checks, const char *provider, void (*done)(void *arg),
+			  void *arg);
 
 /* Forgets who waits. */
 void provider_checks_forget(struct provider_checks *checks, const void *arg);
@@ -57,7 +60,7 @@ struct provider_checks_view {
 };
 
 /* Texts are valid until the next look's end. */
-void provider_checks_view(const struct provider_checks *checks, const char *provider,
+void provider_checks_view(struct provider_checks *checks, const char *provider,
 			  struct provider_checks_view *ret);
 
 #endif
