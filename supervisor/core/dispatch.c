@@ -214,6 +214,12 @@ void dispatch_resume_lane(struct dispatch *dispatch, struct lane *lane)
 	dispatch_pump(dispatch);
 }
 
+void dispatch_recheck_lane(struct dispatch *dispatch, struct lane *lane)
+{
+	gate_recheck_now(lane->gate, dispatch_now_ms(dispatch));
+	dispatch_pump(dispatch);
+}
+
 /* ---- making and ending ---- */
 
 struct lane *const *dispatch_lanes(const struct dispatch *dispatch, size_t *ret_count)

@@ -68,6 +68,8 @@ void dispatch_resume_lane(struct dispatch *dispatch, struct lane *lane);
 
 /* A look at the provider from outside, without a call: feeds the lane's breaker. */
 void dispatch_check(struct dispatch *dispatch, struct lane *lane, bool good);
+/* What it is parked for may have been mended: a trial call may go at once. */
+void dispatch_recheck_lane(struct dispatch *dispatch, struct lane *lane);
 
 /* Why something does not go on, for people, and when that may change by itself. */
 struct dispatch_wait {

@@ -11,6 +11,7 @@
 static const struct column provider_columns[] = {
 	{ .title = "PROVIDER", .path = "provider" },
 	{ .title = "STATE", .path = "state", .kind = COLUMN_STATUS },
+	{ .title = "HEALTH", .path = "health.verdict", .kind = COLUMN_STATUS, .optional = true },
 	{ .title = "KEY", .path = "keyEnv" },
 	{ .title = "REQ/MIN", .path = "requestsPerMinute", .kind = COLUMN_COUNT },
 	{ .title = "IN FLIGHT", .path = "inFlight", .kind = COLUMN_COUNT },
@@ -28,6 +29,10 @@ static const struct column provider_fields[] = {
 	{ .title = "State", .path = "state", .kind = COLUMN_STATUS },
 	{ .title = "Waits for", .path = "why", .optional = true },
 	{ .title = "Until", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = "Health", .path = "health.verdict", .kind = COLUMN_STATUS, .optional = true },
+	{ .title = "… because", .path = "health.detail", .optional = true },
+	{ .title = "… looked at", .path = "health.checkedMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = "… answered in", .path = "health.tookMs", .kind = COLUMN_MS, .optional = true },
 	{ .title = "Key variable", .path = "keyEnv" },
 	{ .title = "Key is set", .path = "keySet", .kind = COLUMN_JSON },
 	{ .title = "Base URL", .path = "baseUrl", .optional = true },
@@ -45,6 +50,15 @@ static const struct column provider_fields[] = {
 	{ .title = "Rate limited", .path = "limited", .kind = COLUMN_COUNT },
 	{ .title = "Last success", .path = "lastSuccessMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = "Last error", .path = "lastError", .optional = true },
+	{ .title = NULL },
+};
+
+static const struct column check_columns[] = {
+	{ .title = "PROVIDER", .path = "provider" },
+	{ .title = "HEALTH", .path = "verdict", .kind = COLUMN_STATUS },
+	{ .title = "LOOKED AT", .path = "checkedMs", .kind = COLUMN_UNTIL },
+	{ .title = "ANSWERED IN", .path = "tookMs", .kind = COLUMN_MS },
+	{ .title = "BECAUSE", .path = "detail", .shrinks = true, .optional = true },
 	{ .title = NULL },
 };
 
@@ -276,6 +290,7 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 		return true;
 	case COMMAND_HEALTH:
 		table_print_object(stdout, style, health_fields, data);
+		view_section(style, check_columns, json_object_get(data, "providers"));
 		return true;
 	case COMMAND_CONFIG_SHOW:
 		view_items(style, config_columns, data, "Everything is at its default.");

@@ -6,10 +6,13 @@
  * A gate has scopes: the provider itself, and one for each [limit:PROVIDER/GLOB]. A scope has limits by unit,
  * a concurrency, a pause and learns by itself. For each unit a model is held by the limit of the first scope
  * whose glob matches it and that sets this unit, else by the provider's. Models that are held by the same
- * limits and scopes make up a family: what waits, waits by family. A call takes from all its limits, and a
- * slot of its concurrency, or from none. It gets a ticket, to be handed back with what became of it. A limit
- * that is set to 0 holds nothing up, until the provider tells one or its refusals teach one. Pure: time,
- * randomness and the calendar come in as arguments. */
+ * limits and scopes make up a family: what waits, waits by family.
+ *
+ * A call takes from all its limits, and a slot of its concurrency, or from none. It gets a ticket, to be
+ * handed back with what became of it. A limit that is set to 0 holds nothing up, until the provider tells one
+ * or its refusals teach one.
+ *
+ * Pure: time, randomness and the calendar come in as arguments. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,8 +26,7 @@ enum gate_unit {
 	GATE_REQUESTS_DAY,  /* a calendar day */
 	GATE_MONEY_DAY,	    /* 1e-10 USD a calendar day */
 	GATE_UNITS,
-	GATE_PACED =
-		GATE_REQUESTS_DAY, /* units below this are limits of policy/limit.h; the others counters */
+	GATE_PACED = GATE_REQUESTS_DAY, /* those before are limits of policy/limit.h; the others counters */
 };
 
 #define GATE_INHERIT (-1)
@@ -46,8 +48,7 @@ struct gate_params {
 	size_t scope_count;	  /* at least 1 */
 	int64_t requests_span_ms; /* over which the provider counts requests */
 	int64_t ramp_ms;
-	bool learns_concurrency; /* its refusals without a word mean too many at once, not too many a minute
-				  */
+	bool learns_concurrency; /* its refusals without a word mean too many at once */
 };
 
 /* -ERANGE for params out of range. */

@@ -141,12 +141,12 @@ static int64_t lane_room(const struct gate *g, const struct gate_family *f, int6
  * whole one. */
 static int64_t paced_room(const struct limit *l, int64_t start_ms, int64_t horizon_ms, int64_t cost)
 {
-	int64_t room = limit_room(l, start_ms, horizon_ms) / cost, wait;
+	int64_t wait = limit_wait_ms(l, start_ms, cost), room;
 
-	if (room > 0)
-		return room;
-	wait = limit_wait_ms(l, start_ms, cost);
-	return wait >= 0 && wait <= horizon_ms ? 1 : 0;
+	if (wait < 0 || wait > horizon_ms)
+		return 0;
+	room = limit_room(l, start_ms, horizon_ms) / cost;
+	return room > 0 ? room : 1;
 }
 
 static int64_t day_room(const struct gate_day *d, int64_t cost)

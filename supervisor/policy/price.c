@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 
@@ -85,20 +84,35 @@ static bool is_date_shape(const char *text)
 	return !text[strlen(shape)];
 }
 
+static bool is_leap_year(int64_t year)
+{
+	return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+static int64_t days_in(int64_t year, int64_t month)
+{
+	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+
+	return days[month - 1] + (month == 2 && is_leap_year(year));
+}
+
 int price_parse_day(const char *text, int64_t *ret)
 {
-	struct tm date = { 0 };
-	time_t seconds;
-	int day;
+	int64_t year, month, day, days = 0;
 
-	if (!is_date_shape(text) || !strptime(text, "%Y-%m-%d", &date))
+	if (!is_date_shape(text) || parse_digits(text, 9999, &year) < 0 ||
+	    parse_digits(text + 5, 12, &month) < 0 || parse_digits(text + 8, 31, &day) < 0)
 		return -EINVAL;
-	day = date.tm_mday;
-	seconds = timegm(&date);
-	/* timegm() makes the 31st of April the 1st of May. */
-	if (date.tm_mday != day || seconds < PRICE_DAY_MS / 1000)
+	if (year < 1970 || month < 1 || day < 1 || day > days_in(year, month))
 		return -EINVAL;
-	*ret = seconds / (PRICE_DAY_MS / 1000);
+	for (int64_t y = 1970; y < year; y++)
+		days += 365 + is_leap_year(y);
+	for (int64_t m = 1; m < month; m++)
+		days += days_in(year, m);
+	days += day - 1;
+	if (days == 0)
+		return -EINVAL;
+	*ret = days;
 	return 0;
 }
 

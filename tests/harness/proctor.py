@@ -33,11 +33,13 @@ NOT_INHERITED = KEY_VARIABLES + ("DATABASE_URL", "FAIL_MODEL_ID", "JOURNAL_STREA
 LIBPQ_OPTIONS = {"PGDATABASE": "dbname", "PGTARGETSESSIONATTRS": "target_session_attrs",
                  "PGCONNECT_TIMEOUT": "connect_timeout", "PGAPPNAME": "application_name"}
 
-# The defaults are those of a new account, at which a test would wait for minutes.
+# The defaults are those of a new account, at which a test would wait for minutes; and no test may look at a real
+# provider.
+QUIET = {"ramp_up": "0s", "health_interval": "0"}
 NO_TOKEN_LIMITS = {
-    "provider:openai": {"tokens_per_minute": 0, "ramp_up": "0s"},
-    "provider:anthropic": {"input_tokens_per_minute": 0, "output_tokens_per_minute": 0, "ramp_up": "0s"},
-    **{f"provider:{name}": {"ramp_up": "0s"} for name in ("google", "xai", "deepseek", "mistral", "simulated")}}
+    "provider:openai": {"tokens_per_minute": 0, **QUIET},
+    "provider:anthropic": {"input_tokens_per_minute": 0, "output_tokens_per_minute": 0, **QUIET},
+    **{f"provider:{name}": QUIET for name in ("google", "xai", "deepseek", "mistral", "simulated")}}
 
 
 def merge_ini(base, overrides):
