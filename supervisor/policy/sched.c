@@ -5,11 +5,12 @@
 
 #include "base/mem.h"
 
-/* Most that a run which got less than its share may catch up on: it must not starve the others for as long
- * as it was blocked itself. */
-#define CREDIT (UINT64_C(64) * SCHED_UNIT)
+/* Virtual time of one job of the lowest weight; and so the most that a run which got less than its share may
+ * catch up on: it must not starve the others for as long as it was blocked itself. */
+#define CREDIT ((uint64_t)SCHED_UNIT * SCHED_STEP * SCHED_STEP * SCHED_STEP)
+_Static_assert(SCHED_STEPS_MAX == 3, "CREDIT is one job so many steps below");
 
-/* The pairs of one run and priority that may still be picked: a ring over a part of `order`. */
+/* The pairs of one run that may still be picked: a ring over a part of `order`. */
 struct run {
 	size_t *pairs;
 	size_t room;
@@ -24,7 +25,7 @@ struct run {
 struct choice {
 	struct sched_pair *pairs;
 	size_t *order;	  /* pairs worth a look: by priority, run, virtual time */
-	struct run *runs; /* of one priority; a heap, least served on top */
+	struct run *runs; /* a heap, least served on top */
 	size_t nruns;
 	int *want; /* left of each lane */
 	size_t nlanes;
@@ -103,44 +104,43 @@ static void level_runs(struct choice *c)
 	}
 }
 
+/* Virtual time of one job, so many priorities below the highest. */
+static uint64_t step_below(int64_t below)
+{
+	uint64_t step = SCHED_UNIT;
+
+	for (int i = 0; i < SCHED_STEPS_MAX && i < below; i++)
+		step *= SCHED_STEP;
+	return step;
+}
+
 static struct run make_run(const struct choice *c, size_t *order, size_t len)
 {
-	int weight = c->pairs[order[0]].weight;
+	const struct sched_pair *highest = &c->pairs[c->order[0]], *last = &c->pairs[order[len - 1]];
 
-	if (weight < 1)
-		weight = 1;
-	if (weight > SCHED_UNIT)
-		weight = SCHED_UNIT;
 	return (struct run){
 		.pairs = order,
 		.room = len,
 		.len = len,
-		.served = c->pairs[order[len - 1]].served,
-		.is_new = !c->pairs[order[len - 1]].served,
-		.step = (uint64_t)(SCHED_UNIT / weight),
+		.served = last->served,
+		.is_new = !last->served,
+		.step = step_below((int64_t)highest->priority - last->priority),
 	};
 }
 
-/* Collects the runs of the priority that starts at `from`; returns where the next one starts. */
-static size_t collect_runs(struct choice *c, size_t from, size_t count)
+static void collect_runs(struct choice *c, size_t count)
 {
-	int priority = c->pairs[c->order[from]].priority;
-
-	c->nruns = 0;
-	while (from < count && c->pairs[c->order[from]].priority == priority) {
+	for (size_t from = 0, end; from < count; from = end) {
 		const char *run_id = c->pairs[c->order[from]].run_id;
-		size_t end = from + 1;
 
-		while (end < count && c->pairs[c->order[end]].priority == priority &&
-		       !strcmp(c->pairs[c->order[end]].run_id, run_id))
-			end++;
+		for (end = from + 1; end < count; end++)
+			if (strcmp(c->pairs[c->order[end]].run_id, run_id) != 0)
+				break;
 		c->runs[c->nruns++] = make_run(c, c->order + from, end - from);
-		from = end;
 	}
 	level_runs(c);
 	for (size_t i = c->nruns / 2; i-- > 0;)
 		sift_down(c, i);
-	return from;
 }
 
 static void pick(struct choice *c, size_t pair)
@@ -177,7 +177,7 @@ static bool serve_run(struct choice *c, struct run *run)
 	return false;
 }
 
-static void serve_priority(struct choice *c)
+static void serve_runs(struct choice *c)
 {
 	while (c->nruns && c->total > 0) {
 		if (!serve_run(c, &c->runs[0]))
@@ -210,10 +210,8 @@ size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_wan
 			c.order[count++] = i;
 	}
 	qsort_r(c.order, count, sizeof(c.order[0]), compare_pairs, pairs);
-	for (size_t from = 0; from < count && c.total > 0;) {
-		from = collect_runs(&c, from, count);
-		serve_priority(&c);
-	}
+	collect_runs(&c, count);
+	serve_runs(&c);
 	mem_free(&c.order);
 	mem_free(&c.runs);
 	mem_free(&c.slot);
