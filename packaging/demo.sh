@@ -137,6 +137,10 @@ write_ini() {
 			[provider:$provider]
 			base_url = http://127.0.0.1:$port/$provider
 			requests_per_minute = 0
+			tokens_per_minute = 0
+			input_tokens_per_minute = 0
+			output_tokens_per_minute = 0
+			ramp_up = 0s
 			concurrency = 6
 		END
 	done

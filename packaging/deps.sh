@@ -14,6 +14,7 @@ set_build() {
 		libc6-dev
 		make=/usr/bin/make
 		pkg-config=/usr/bin/pkg-config
+		libcurl4-openssl-dev
 		libev-dev
 		libinih-dev
 		libisal-dev
@@ -26,6 +27,7 @@ set_build() {
 set_run() {
 	cat <<-'END'
 		ca-certificates
+		libcurl4
 		postgresql=/usr/lib/postgresql/*/bin/initdb
 		python3=/usr/bin/python3
 		python3-pycurl

@@ -68,6 +68,8 @@ json_t *cmd_waiting(struct daemon *daemon, const char *lanes);
 json_t *cmd_database(struct daemon *daemon);
 json_t *cmd_environment(struct daemon *daemon);
 json_t *cmd_lanes(struct daemon *daemon);
+/* The verdicts of the looks at providers: [{"provider", "verdict", "detail", "checkedMs", "tookMs"}]. */
+json_t *cmd_provider_checks(struct daemon *daemon);
 json_t *cmd_pools(struct daemon *daemon);
 json_t *cmd_workers(struct daemon *daemon); /* totals over the pools */
 

@@ -1,10 +1,11 @@
-/* health: the last verdicts, or with `now` fresh ones. */
+/* health: the last verdicts, or with `now` fresh ones of the environment and the providers. */
 
 #include "app/cmd.h"
 #include "app/daemon.h"
 #include "app/tree.h"
 #include "base/mem.h"
 #include "core/healthcheck.h"
+#include "core/provider_check.h"
 #include "core/store.h"
 #include "io/loop.h"
 
@@ -32,18 +33,13 @@ static void answer_health(struct call *call)
 		       !tree_degraded(daemon->tree) && tree_serving(daemon->tree) > 0 &&
 		       store_is_ready(daemon->store);
 
-	call_ok_json(call,
-		     json_pack("{s:b, s:o, s:o, s:o, s:o}", "healthy", healthy, "environment", environment,
-			       "workers", cmd_workers(daemon), "pools", pools, "database", database));
+	call_ok_json(call, json_pack("{s:b, s:o, s:o, s:o, s:o, s:o}", "healthy", healthy, "environment",
+				     environment, "workers", cmd_workers(daemon), "pools", pools, "database",
+				     database, "providers", cmd_provider_checks(daemon)));
 }
 
-static void on_checked(void *arg)
-{
-	struct call *call = arg;
-
-	call_on_gone(call, NULL, NULL);
-	answer_health(call);
-}
+/* With `now` it waits for the environment first, and then for the looks at the providers, begun at the same
+ * time. */
 
 /* Nobody waits any more. */
 static void on_gone(void *arg)
@@ -51,7 +47,19 @@ static void on_gone(void *arg)
 	struct call *call = arg;
 
 	healthcheck_forget(call_daemon(call)->health, call);
+	provider_checks_forget(call_daemon(call)->checks, call);
 	call_ok_json(call, json_null());
+}
+
+static void on_looked(void *arg)
+{
+	call_on_gone(arg, NULL, NULL);
+	answer_health(arg);
+}
+
+static void on_checked(void *arg)
+{
+	provider_checks_wait(call_daemon(arg)->checks, NULL, on_looked, arg);
 }
 
 void cmd_health(struct call *call, const json_t *args)
@@ -61,5 +69,6 @@ void cmd_health(struct call *call, const json_t *args)
 		return;
 	}
 	call_on_gone(call, on_gone, call);
+	provider_checks_begin(call_daemon(call)->checks, NULL);
 	healthcheck_run(call_daemon(call)->health, on_checked, call);
 }

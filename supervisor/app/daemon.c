@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/checks.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/program.h"
@@ -20,6 +21,7 @@
 #include "core/dispatch.h"
 #include "core/healthcheck.h"
 #include "core/pool.h"
+#include "core/provider_check.h"
 #include "core/store.h"
 #include "core/suptree.h"
 #include "io/handover.h"
@@ -170,6 +172,11 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 			*ret_error = mem_strdup("[provider:*] a limit is out of range");
 	}
 	if (r == 0) {
+		r = checks_make(daemon);
+		if (r < 0)
+			*ret_error = mem_strdup("libcurl cannot be set up");
+	}
+	if (r == 0) {
 		tree_route(daemon);
 		r = commands_new(daemon, start->handover, &daemon->commands, ret_error);
 	}
@@ -198,6 +205,7 @@ void daemon_free(struct daemon **daemon)
 		return;
 	if (dead->commands)
 		commands_free(&dead->commands);
+	provider_checks_free(&dead->checks);
 	dispatch_free(&dead->dispatch);
 	healthcheck_free(&dead->health);
 	loop_timer_free(&dead->upgraded.deaf_timer);

@@ -18,6 +18,7 @@ struct loop;
 struct loop_timer;
 struct models;
 struct program;
+struct provider_checks;
 struct store;
 struct suptree_node;
 struct tree;
@@ -55,6 +56,7 @@ struct daemon {
 	struct store *store;
 	struct dispatch *dispatch;
 	struct healthcheck *health;
+	struct provider_checks *checks;
 	struct embedded *embedded; /* NULL with a database URL of the user's own */
 	struct commands *commands;
 	struct program *program; /* commands and environments of the children */

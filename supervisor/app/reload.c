@@ -16,6 +16,7 @@
 #include "config/models.h"
 #include "core/dispatch.h"
 #include "core/healthcheck.h"
+#include "core/provider_check.h"
 #include "core/store.h"
 #include "io/sdnotify.h"
 
@@ -83,6 +84,7 @@ static bool apply(struct daemon *daemon, struct fresh *fresh)
 	healthcheck_set_program(daemon->health, program_health_argv(daemon->program),
 				program_health_env(daemon->program),
 				daemon_health_interval_ms(daemon->config));
+	provider_checks_configure(daemon->checks, daemon->config);
 	log_set_level((enum log_level)daemon->config->daemon.log_level);
 	store_configure_spool(daemon->store, daemon->config->spool.max_bytes, daemon->config->spool.keep_ms);
 	store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);

@@ -287,5 +287,7 @@ int config_check(const struct config *c, const char *file, char **ret_error)
 		r = check_leaves(&ch);
 	if (r == 0)
 		r = check_providers(&ch);
+	if (r == 0)
+		r = check_limits(&ch);
 	return r < 0 ? r : check_reach(&ch);
 }

@@ -1,7 +1,7 @@
 #ifndef CONFIG_CHECK_PRIVATE_H
 #define CONFIG_CHECK_PRIVATE_H
 
-/* What check.c (the rest) and check_reach.c (intensities) share. */
+/* What check.c (the rest), check_limit.c ([limit:] sections) and check_reach.c (intensities) share. */
 
 #include <stdbool.h>
 
@@ -21,6 +21,9 @@ int check_refuse(const struct checker *ch, enum key_section kind, const char *na
 
 /* The file gave the key. */
 bool check_is_given(const struct checker *ch, enum key_section kind, const char *name, const char *key);
+
+/* check_limit.c. */
+int check_limits(const struct checker *ch) __attribute__((warn_unused_result));
 
 /* check_reach.c. Names, parents and delays are checked by then. */
 int check_reach(const struct checker *ch) __attribute__((warn_unused_result));

@@ -70,6 +70,22 @@ static struct config_service *add_service(struct config *c, const char *name)
 	return service;
 }
 
+static struct config_limit *add_limit(struct config *c, const char *name)
+{
+	size_t len = strcspn(name, "/");
+	struct config_limit *limit;
+
+	c->limits = mem_resize(c->limits, c->nlimits + 1, sizeof(c->limits[0]));
+	limit = &c->limits[c->nlimits++];
+	*limit = (struct config_limit){
+		.name = mem_strdup(name),
+		.provider = mem_strndup(name, len),
+		.glob = mem_strdup(name[len] ? name + len + 1 : ""),
+	};
+	sections_init(KEY_LIMIT, name, limit);
+	return limit;
+}
+
 static struct config *config_new(void)
 {
 	struct config *c = mem_alloc(sizeof(*c));
@@ -116,6 +132,13 @@ void config_free(struct config **ret)
 		sections_clear(KEY_PROVIDER, &c->providers[i]);
 		mem_free(&c->providers[i].name);
 	}
+	for (size_t i = 0; i < c->nlimits; i++) {
+		sections_clear(KEY_LIMIT, &c->limits[i]);
+		mem_free(&c->limits[i].name);
+		mem_free(&c->limits[i].provider);
+		mem_free(&c->limits[i].glob);
+	}
+	mem_free(&c->limits);
 	mem_free(&c->groups);
 	mem_free(&c->pools);
 	mem_free(&c->services);
@@ -146,7 +169,8 @@ static char *unknown_section(const char *section)
 		const struct key_section_spec *spec = key_section_spec((enum key_section)i);
 
 		names[i] = spec->name;
-		buf_putf(&allowed, "%s[%s%s]", i > 0 ? ", " : "", spec->name, spec->named ? ":NAME" : "");
+		buf_putf(&allowed, "%s[%s%s%s]", i > 0 ? ", " : "", spec->name, spec->form ? ":" : "",
+			 spec->form ? spec->form : "");
 	}
 	return with_nearest(mem_printf("[%s]: unknown section; allowed are %s", section, buf_bytes(&allowed)),
 			    kind, names, KEY_SECTION_COUNT);
@@ -162,10 +186,10 @@ static int parse_title(const char *title, enum key_section *ret_kind, const char
 		const struct key_section_spec *spec = key_section_spec((enum key_section)i);
 
 		if (strlen(spec->name) != len || strncmp(spec->name, title, len) != 0 ||
-		    spec->named != (title[len] == ':'))
+		    !spec->form == (title[len] == ':'))
 			continue;
 		*ret_kind = (enum key_section)i;
-		*ret_name = spec->named ? title + len + 1 : NULL;
+		*ret_name = spec->form ? title + len + 1 : NULL;
 		return 0;
 	}
 	return -EINVAL;
@@ -205,6 +229,14 @@ static int open_child(struct load *load, const char *title, const char *name, ch
 	return 0;
 }
 
+static char *unknown_provider(const char *title, const char *name)
+{
+	return with_nearest(mem_printf("[%s]: unknown provider; allowed are openai, anthropic, google, xai, "
+				       "deepseek, mistral (and simulated, for its limits)",
+				       title),
+			    name, config_provider_names, CONFIG_PROVIDERS);
+}
+
 static int open_provider(struct load *load, const char *title, const char *name, char **ret_error)
 {
 	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
@@ -214,12 +246,34 @@ static int open_provider(struct load *load, const char *title, const char *name,
 		load->base = &load->config->providers[i];
 		return 0;
 	}
-	*ret_error = with_nearest(
-		mem_printf("[%s]: unknown provider; allowed are openai, anthropic, google, xai, "
-			   "deepseek, mistral (and simulated, for its limits)",
-			   title),
-		name, config_provider_names, CONFIG_PROVIDERS);
+	*ret_error = unknown_provider(title, name);
 	return -EINVAL;
+}
+
+/* A `[` would need its `]`, which ends the section's name. */
+static bool is_model_glob(const char *glob)
+{
+	return *glob && !strpbrk(glob, "[]\\ \t");
+}
+
+static int open_limit(struct load *load, const char *title, const char *name, char **ret_error)
+{
+	struct config_limit *limit = add_limit(load->config, name);
+
+	load->name = limit->name;
+	load->base = limit;
+	if (!config_find_provider(load->config, limit->provider)) {
+		*ret_error = unknown_provider(title, limit->provider);
+		return -EINVAL;
+	}
+	if (!is_model_glob(limit->glob)) {
+		*ret_error = mem_printf(
+			"[%s]: '%s' is no glob of models; allowed is text with * and ?, as in "
+			"[limit:openai/gpt-4*]",
+			title, limit->glob);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static int open_section(struct load *load, const char *title, char **ret_error)
@@ -239,6 +293,8 @@ static int open_section(struct load *load, const char *title, char **ret_error)
 		return open_child(load, title, name, ret_error);
 	case KEY_PROVIDER:
 		return open_provider(load, title, name, ret_error);
+	case KEY_LIMIT:
+		return open_limit(load, title, name, ret_error);
 	case KEY_DAEMON:
 		load->base = &c->daemon;
 		break;
@@ -338,88 +394,4 @@ int config_load(const char *path, struct config **ret, char **ret_error)
 		return finish(load.config, "", 0, ret, ret_error);
 	r = ini_read_file(file, on_entry, &load, ret_error);
 	return finish(load.config, file, r, ret, ret_error);
-}
-
-const struct config_group *config_root(const struct config *c)
-{
-	return &c->groups[0];
-}
-
-const char *config_child_name(const struct config *c, const struct config_child *child)
-{
-	switch (child->kind) {
-	case CHILD_GROUP:
-		return c->groups[child->index].name;
-	case CHILD_POOL:
-		return c->pools[child->index].name;
-	case CHILD_SERVICE:
-		break;
-	}
-	return c->services[child->index].name;
-}
-
-const char *config_child_group(const struct config *c, const struct config_child *child)
-{
-	switch (child->kind) {
-	case CHILD_GROUP:
-		return c->groups[child->index].group;
-	case CHILD_POOL:
-		return c->pools[child->index].group;
-	case CHILD_SERVICE:
-		break;
-	}
-	return c->services[child->index].group;
-}
-
-const struct config_pool *config_pool_of(const struct config *c, const char *provider)
-{
-	const struct config_pool *others = NULL;
-
-	for (size_t i = 0; i < c->npools; i++) {
-		const struct config_list *providers = &c->pools[i].providers;
-
-		for (size_t k = 0; k < providers->len; k++) {
-			if (!strcmp(providers->words[k], provider))
-				return &c->pools[i];
-		}
-		if (!providers->len)
-			others = &c->pools[i];
-	}
-	return others;
-}
-
-const struct config_group *config_find_group(const struct config *c, const char *name)
-{
-	for (size_t i = 0; i < c->ngroups; i++) {
-		if (!strcmp(c->groups[i].name, name))
-			return &c->groups[i];
-	}
-	return NULL;
-}
-
-const struct config_pool *config_find_pool(const struct config *c, const char *name)
-{
-	for (size_t i = 0; i < c->npools; i++) {
-		if (!strcmp(c->pools[i].name, name))
-			return &c->pools[i];
-	}
-	return NULL;
-}
-
-const struct config_service *config_find_service(const struct config *c, const char *name)
-{
-	for (size_t i = 0; i < c->nservices; i++) {
-		if (!strcmp(c->services[i].name, name))
-			return &c->services[i];
-	}
-	return NULL;
-}
-
-const struct config_provider *config_find_provider(const struct config *c, const char *name)
-{
-	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
-		if (!strcmp(c->providers[i].name, name))
-			return &c->providers[i];
-	}
-	return NULL;
 }

@@ -32,6 +32,7 @@ struct config_daemon {
 	int log_level;	/* enum log_level of base/log.h */
 	int64_t drain_timeout_ms;
 	int64_t events_retention_ms; /* 0 = for ever */
+	int64_t stalled_after_ms;    /* without a success of the run; 0 = never */
 };
 
 struct config_database {
@@ -113,9 +114,36 @@ struct config_provider {
 	char *name;
 	char *key_env;		     /* variable that holds the key; "" for `simulated` */
 	char *base_url;		     /* "" = the provider's own */
-	int64_t requests_per_minute; /* 0 = no limit */
-	int64_t burst;		     /* 0 = one second's worth */
-	int concurrency;	     /* 0 = no limit */
+	int64_t requests_per_minute; /* 0 = no limit, as of those below */
+	int64_t tokens_per_minute;   /* input and output */
+	int64_t input_tokens_per_minute;
+	int64_t output_tokens_per_minute;
+	int64_t requests_per_day;   /* of a calendar day, UTC */
+	int64_t requests_span_ms;   /* over which the provider counts requests, 1000..60000 */
+	int64_t burst;		    /* of requests; 0 = what an even pace needs */
+	int64_t ramp_ms;	    /* from a start or a refusal to the full rate */
+	int concurrency;	    /* 0 = no limit */
+	int64_t budget_day_e10;	    /* 1e-10 USD of a calendar day, UTC; 0 = no limit */
+	int64_t health_interval_ms; /* 0 = never */
+	int64_t recheck_ms;	    /* 0 = never */
+};
+
+#define CONFIG_INHERIT (-1)
+
+/* Limits of some models of a provider: [limit:PROVIDER/GLOB]. CONFIG_INHERIT is as if the section were not
+ * there; 0 = no limit. For each key the first section counts whose glob matches a model and that sets the
+ * key. */
+struct config_limit {
+	char *name;	/* "openai/gpt-4*" */
+	char *provider; /* a known one */
+	char *glob;	/* of model ids, with * and ? */
+	int64_t requests_per_minute;
+	int64_t tokens_per_minute;
+	int64_t input_tokens_per_minute;
+	int64_t output_tokens_per_minute;
+	int64_t requests_per_day;
+	int64_t burst; /* of requests_per_minute of the same section, never without it */
+	int concurrency;
 };
 
 struct config_retry {
@@ -152,6 +180,8 @@ struct config {
 	struct config_child *children;
 	size_t nchildren;
 	struct config_provider providers[CONFIG_PROVIDERS];
+	struct config_limit *limits; /* file order; may be NULL */
+	size_t nlimits;
 	struct config_retry retry;
 	struct map *lines; /* of what the file gave; for config/sections.c only */
 };
@@ -178,6 +208,9 @@ const char *config_child_group(const struct config *c, const struct config_child
 
 /* The pool that runs the calls to a provider; every known provider has one, and only one. */
 const struct config_pool *config_pool_of(const struct config *c, const char *provider);
+
+/* The file gave the key of a section, as ("provider:openai", "burst"); else it is a default. */
+bool config_is_given(const struct config *c, const char *section, const char *key);
 
 /* NULL when there is none of that name. */
 const struct config_group *config_find_group(const struct config *c, const char *name);

@@ -1,4 +1,4 @@
-/* Numbers with units: durations and sizes. */
+/* Numbers with units: durations, sizes, money. */
 
 #include "config/keys.h"
 
@@ -8,6 +8,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "policy/price.h"
+
+#define E10_PER_STEP (PRICE_E10_PER_USD / 10000) /* of the fourth decimal */
 
 /* Largest first, so that the text of a duration takes the largest that divides it. */
 static const struct {
@@ -105,4 +108,29 @@ char *key_size_text(int64_t bytes)
 			return mem_printf("%lld%s", (long long)(bytes / sizes[i].bytes), sizes[i].name);
 	}
 	return mem_strdup("0");
+}
+
+/* A price for a million tokens is written as money is, with the same four decimals. */
+int key_parse_money(const char *text, int64_t *ret_e10)
+{
+	int64_t steps;
+
+	if (price_parse(text, &steps) < 0)
+		return -EINVAL;
+	*ret_e10 = steps * E10_PER_STEP;
+	return 0;
+}
+
+char *key_money_text(int64_t e10)
+{
+	long long steps = e10 / E10_PER_STEP, usd = steps / 10000;
+	int decimals = (int)(steps % 10000);
+
+	if (!decimals)
+		return mem_printf("%lld", usd);
+	if (decimals % 100 == 0)
+		return mem_printf("%lld.%02d", usd, decimals / 100);
+	if (decimals % 10 == 0)
+		return mem_printf("%lld.%03d", usd, decimals / 10);
+	return mem_printf("%lld.%04d", usd, decimals);
 }

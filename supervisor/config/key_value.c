@@ -36,6 +36,19 @@ static bool in_range(const struct key_spec *key, int64_t value)
 	return value >= key->min && value <= key->max;
 }
 
+static void set_number(const struct key_spec *key, void *field, int64_t value)
+{
+	if (key->width == sizeof(int))
+		*(int *)field = (int)value;
+	else
+		*(int64_t *)field = value;
+}
+
+static int64_t number_in(const struct key_spec *key, const void *field)
+{
+	return key->width == sizeof(int) ? *(const int *)field : *(const int64_t *)field;
+}
+
 /* The parsers: 0 with the field set, or -EINVAL with nothing changed. */
 
 static int parse_int(const struct key_spec *key, void *field, const char *text)
@@ -45,10 +58,25 @@ static int parse_int(const struct key_spec *key, void *field, const char *text)
 
 	if (key_parse_number(text, &value, &rest) < 0 || *rest || !in_range(key, value))
 		return -EINVAL;
-	if (key->width == sizeof(int))
-		*(int *)field = (int)value;
-	else
-		*(int64_t *)field = value;
+	set_number(key, field, value);
+	return 0;
+}
+
+static int parse_inherit(const struct key_spec *key, void *field, const char *text)
+{
+	if (strcmp(text, "inherit") != 0)
+		return parse_int(key, field, text);
+	set_number(key, field, CONFIG_INHERIT);
+	return 0;
+}
+
+static int parse_money(const struct key_spec *key, void *field, const char *text)
+{
+	int64_t e10;
+
+	if (key_parse_money(text, &e10) < 0 || !in_range(key, e10))
+		return -EINVAL;
+	*(int64_t *)field = e10;
 	return 0;
 }
 
@@ -242,11 +270,23 @@ static int parse_env(const struct key_spec *key, void *field, const char *text)
 }
 
 static int (*const parsers[])(const struct key_spec *key, void *field, const char *text) = {
-	[KEY_STRING] = parse_string, [KEY_PATH] = parse_path, [KEY_URL] = parse_url,
-	[KEY_BOOL] = parse_bool,     [KEY_INT] = parse_int,   [KEY_DURATION] = parse_duration,
-	[KEY_ENUM] = parse_enum,     [KEY_SIZE] = parse_size, [KEY_SIGNAL] = parse_signal,
-	[KEY_READY] = parse_ready,   [KEY_MODE] = parse_mode, [KEY_WORDS] = parse_words,
-	[KEY_NAMES] = parse_names,   [KEY_ENV] = parse_env,   [KEY_DATABASE_URL] = parse_database_url,
+	[KEY_STRING] = parse_string,
+	[KEY_PATH] = parse_path,
+	[KEY_URL] = parse_url,
+	[KEY_BOOL] = parse_bool,
+	[KEY_INT] = parse_int,
+	[KEY_DURATION] = parse_duration,
+	[KEY_ENUM] = parse_enum,
+	[KEY_SIZE] = parse_size,
+	[KEY_SIGNAL] = parse_signal,
+	[KEY_READY] = parse_ready,
+	[KEY_MODE] = parse_mode,
+	[KEY_WORDS] = parse_words,
+	[KEY_INHERIT] = parse_inherit,
+	[KEY_MONEY] = parse_money,
+	[KEY_NAMES] = parse_names,
+	[KEY_ENV] = parse_env,
+	[KEY_DATABASE_URL] = parse_database_url,
 };
 
 /* Values of these types may hold a secret and are never quoted back. */
@@ -286,6 +326,11 @@ static char *shown(const char *text, bool redact)
 	return redact ? config_redact_url(text) : mem_strdup(text);
 }
 
+static char *number_text(int64_t number)
+{
+	return mem_printf("%lld", (long long)number);
+}
+
 static char *ready_text(int64_t ready)
 {
 	if (ready == CONFIG_READY_FD)
@@ -313,9 +358,13 @@ char *key_text(const struct key_spec *key, const void *base, bool redact)
 	case KEY_BOOL:
 		return mem_strdup(*(const bool *)field ? "yes" : "no");
 	case KEY_INT:
-		if (key->width == sizeof(int))
-			return mem_printf("%d", *(const int *)field);
-		return mem_printf("%lld", (long long)*(const int64_t *)field);
+		return number_text(number_in(key, field));
+	case KEY_INHERIT:
+		if (number_in(key, field) == CONFIG_INHERIT)
+			return mem_strdup("inherit");
+		return number_text(number_in(key, field));
+	case KEY_MONEY:
+		return key_money_text(*(const int64_t *)field);
 	case KEY_DURATION:
 		return key_duration_text(*(const int64_t *)field);
 	case KEY_ENUM:
@@ -351,70 +400,4 @@ void key_clear(const struct key_spec *key, void *base)
 	default: /* plain values hold nothing */
 		break;
 	}
-}
-
-static char *allowed_duration(const struct key_spec *key)
-{
-	AUTO(mem_free_str) char *min = key_duration_text(key->min), *max = key_duration_text(key->max);
-
-	return mem_printf("a duration from %s to %s, as 500ms, 30s, 5m, 6h or 2d", min, max);
-}
-
-static char *allowed_size(const struct key_spec *key)
-{
-	AUTO(mem_free_str) char *min = key_size_text(key->min), *max = key_size_text(key->max);
-
-	return mem_printf("0, or a size from %s to %s, as 256M or 2G", min, max);
-}
-
-static char *allowed_words(const struct key_spec *key, const char *how_many)
-{
-	struct buf text = BUF_INIT(0);
-	size_t len;
-
-	buf_puts(&text, how_many);
-	for (int i = 0; key->words[i]; i++)
-		buf_putf(&text, "%s%s", i ? ", " : "", key->words[i]);
-	return buf_take(&text, &len);
-}
-
-char *key_allowed(const struct key_spec *key)
-{
-	switch (key->type) {
-	case KEY_STRING:
-		return mem_printf("a text of %lld to %lld bytes", (long long)key->min, (long long)key->max);
-	case KEY_PATH:
-		return mem_printf("an absolute path of at most %lld bytes%s", (long long)key->max,
-				  key->min ? "" : ", or empty");
-	case KEY_URL:
-		return mem_strdup("http://HOST… or https://HOST… without query, or empty");
-	case KEY_BOOL:
-		return mem_strdup("yes or no");
-	case KEY_INT:
-		return mem_printf("a whole number from %lld to %lld", (long long)key->min,
-				  (long long)key->max);
-	case KEY_DURATION:
-		return allowed_duration(key);
-	case KEY_ENUM:
-		return allowed_words(key, "one of ");
-	case KEY_SIZE:
-		return allowed_size(key);
-	case KEY_SIGNAL:
-		return mem_strdup("one of KILL, TERM, INT, QUIT, HUP");
-	case KEY_READY:
-		return mem_strdup("fd, command, none, or a duration up to 1h such as 2s");
-	case KEY_MODE:
-		return mem_strdup("an octal mode such as 0660");
-	case KEY_WORDS:
-		return mem_strdup("a program and its arguments, with every quote closed");
-	case KEY_NAMES:
-		return allowed_words(key, "empty, or any of ");
-	case KEY_ENV:
-		return mem_strdup(
-			"NAME=value words, with every quote closed and no API key (those belong into "
-			"the environment or key_file)");
-	case KEY_DATABASE_URL:
-		return mem_strdup("embedded, postgresql://…, or a libpq connection string");
-	}
-	return mem_strdup("");
 }

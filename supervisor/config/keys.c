@@ -14,6 +14,9 @@
 #define MIB INT64_C(1048576)
 #define TIB (MIB * MIB)
 
+#define UNITS_MAX 1000000000
+#define USD_MAX	  INT64_C(10000000000000000) /* a million */
+
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
 static const char *const strategies[] = { "one_for_one", "one_for_all", "rest_for_one", NULL };
 static const char *const restart_types[] = { "permanent", "transient", "temporary", NULL };
@@ -30,6 +33,7 @@ static const char *const restart_types[] = { "permanent", "transient", "temporar
 #define POOL(key, member, type)	    ROW(KEY_POOL, config_pool, key, member, type)
 #define SERVICE(key, member, type)  ROW(KEY_SERVICE, config_service, key, member, type)
 #define PROVIDER(key, member, type) ROW(KEY_PROVIDER, config_provider, key, member, type)
+#define LIMIT(key, member, type)    ROW(KEY_LIMIT, config_limit, key, member, type)
 #define RETRY(key, member, type)    ROW(KEY_RETRY, config_retry, key, member, type)
 
 /* clang-format off */
@@ -50,6 +54,8 @@ const struct key_spec key_table[] = {
 	  .help = "how long calls under way may take to finish at a shutdown" },
 	{ DAEMON("events_retention", events_retention_ms, KEY_DURATION), .fallback = "30d", .max = 3650 * DAY, .live = true,
 	  .help = "how long events and crash records are kept; 0: for ever" },
+	{ DAEMON("stalled_after", stalled_after_ms, KEY_DURATION), .fallback = "15m", .max = 30 * DAY, .live = true,
+	  .help = "a run without a success for this long is said to be stalled, with the reason; 0: never" },
 
 	{ DATABASE("url", url, KEY_DATABASE_URL), .fallback = "embedded", .min = 1, .max = 4000,
 	  .help = "embedded: a PostgreSQL of its own below state_dir; or any libpq URL" },
@@ -163,12 +169,45 @@ const struct key_spec key_table[] = {
 	  .help = "variable that holds the key, in the environment or in key_file" },
 	{ PROVIDER("base_url", base_url, KEY_URL), .fallback = "", .max = 2000, .live = true,
 	  .help = "gateway, local server or simulator that speaks this format; empty: the provider's own" },
-	{ PROVIDER("requests_per_minute", requests_per_minute, KEY_INT), .fallback = "0", .max = 1000000000, .live = true,
+	{ PROVIDER("requests_per_minute", requests_per_minute, KEY_INT), .fallback = "0", .max = UNITS_MAX, .live = true,
 	  .help = "calls started in a minute; 0: no limit" },
-	{ PROVIDER("burst", burst, KEY_INT), .fallback = "0", .max = 1000000000, .live = true,
-	  .help = "calls at once after a lull; 0: a second's worth, paced so that no minute sees more than the limit" },
+	{ PROVIDER("tokens_per_minute", tokens_per_minute, KEY_INT), .fallback = "0", .max = UNITS_MAX, .live = true,
+	  .help = "tokens of prompts and answers in a minute, counted as the provider does; 0: no limit" },
+	{ PROVIDER("input_tokens_per_minute", input_tokens_per_minute, KEY_INT), .fallback = "0", .max = UNITS_MAX, .live = true,
+	  .help = "tokens of prompts in a minute; 0: no limit" },
+	{ PROVIDER("output_tokens_per_minute", output_tokens_per_minute, KEY_INT), .fallback = "0", .max = UNITS_MAX, .live = true,
+	  .help = "tokens of answers in a minute; 0: no limit" },
+	{ PROVIDER("requests_per_day", requests_per_day, KEY_INT), .fallback = "0", .max = UNITS_MAX, .live = true,
+	  .help = "calls started in a calendar day (UTC); 0: no limit" },
+	{ PROVIDER("requests_window", requests_span_ms, KEY_DURATION), .fallback = "1m", .min = SECOND, .max = MINUTE, .live = true,
+	  .help = "span over which the provider counts requests: 1s where 60 a minute means one a second" },
+	{ PROVIDER("burst", burst, KEY_INT), .fallback = "0", .max = UNITS_MAX, .live = true,
+	  .help = "calls at once after a lull, within the limit; 0: what an even pace needs" },
+	{ PROVIDER("ramp_up", ramp_ms, KEY_DURATION), .fallback = "10s", .max = HOUR, .live = true,
+	  .help = "a fresh lane, and one that was refused, rises to its rate over this time" },
 	{ PROVIDER("concurrency", concurrency, KEY_INT), .fallback = "100", .max = 1000000, .live = true,
 	  .help = "calls under way at once; 0: no limit" },
+	{ PROVIDER("budget_usd_per_day", budget_day_e10, KEY_MONEY), .fallback = "0", .max = USD_MAX, .live = true,
+	  .help = "US dollars in a calendar day (UTC), beyond which no call is begun; 0: no limit" },
+	{ PROVIDER("health_interval", health_interval_ms, KEY_DURATION), .fallback = "5m", .max = DAY, .live = true,
+	  .help = "between token-free checks of the provider, for those with a key; 0: never" },
+	{ PROVIDER("recheck_interval", recheck_ms, KEY_DURATION), .fallback = "15m", .max = DAY, .live = true,
+	  .help = "a lane parked for its quota or key lets one call try this long after; doubles, up to a day; 0: never" },
+
+	{ LIMIT("requests_per_minute", requests_per_minute, KEY_INHERIT), .fallback = "inherit", .max = UNITS_MAX, .live = true,
+	  .help = "calls started in a minute; 0: no limit; inherit: the provider's, here and below" },
+	{ LIMIT("tokens_per_minute", tokens_per_minute, KEY_INHERIT), .fallback = "inherit", .max = UNITS_MAX, .live = true,
+	  .help = "tokens of prompts and answers in a minute, counted as the provider does" },
+	{ LIMIT("input_tokens_per_minute", input_tokens_per_minute, KEY_INHERIT), .fallback = "inherit", .max = UNITS_MAX, .live = true,
+	  .help = "tokens of prompts in a minute" },
+	{ LIMIT("output_tokens_per_minute", output_tokens_per_minute, KEY_INHERIT), .fallback = "inherit", .max = UNITS_MAX, .live = true,
+	  .help = "tokens of answers in a minute" },
+	{ LIMIT("requests_per_day", requests_per_day, KEY_INHERIT), .fallback = "inherit", .max = UNITS_MAX, .live = true,
+	  .help = "calls started in a calendar day (UTC)" },
+	{ LIMIT("burst", burst, KEY_INHERIT), .fallback = "inherit", .max = UNITS_MAX, .live = true,
+	  .help = "calls at once after a lull, of this section's requests_per_minute; 0 or inherit: what an even pace needs" },
+	{ LIMIT("concurrency", concurrency, KEY_INHERIT), .fallback = "inherit", .max = 1000000, .live = true,
+	  .help = "calls under way at once" },
 
 	{ RETRY("max_tries", max_tries, KEY_INT), .fallback = "4", .min = 1, .max = 100, .live = true,
 	  .help = "tries in all of a call that fails for a passing reason" },
@@ -184,17 +223,22 @@ const struct key_spec key_table[] = {
 const size_t key_table_len = ARRAY_LEN(key_table);
 
 static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
-	[KEY_DAEMON] = { "daemon", false, "the daemon itself" },
-	[KEY_DATABASE] = { "database", false, "where runs, transcripts and the queue are kept" },
-	[KEY_SPOOL] = { "spool", false, "the local log of answers, written before the database has them" },
-	[KEY_CONTROL] = { "control", false, "the socket that proctorctl speaks to" },
-	[KEY_GROUP] = { "group", true,
+	[KEY_DAEMON] = { "daemon", NULL, "the daemon itself" },
+	[KEY_DATABASE] = { "database", NULL, "where runs, transcripts and the queue are kept" },
+	[KEY_SPOOL] = { "spool", NULL, "the local log of answers, written before the database has them" },
+	[KEY_CONTROL] = { "control", NULL, "the socket that proctorctl speaks to" },
+	[KEY_GROUP] = { "group", "NAME",
 			"a group of the supervision tree; those below it start in the order of their "
 			"sections" },
-	[KEY_POOL] = { "pool", true, "workers that share a fate; without any, there is a pool named probe" },
-	[KEY_SERVICE] = { "service", true, "another program to keep running" },
-	[KEY_PROVIDER] = { "provider", true, "one provider: its key, address and limits" },
-	[KEY_RETRY] = { "retry", false, "what becomes of a call that failed" },
+	[KEY_POOL] = { "pool", "NAME",
+		       "workers that share a fate; without any, there is a pool named probe" },
+	[KEY_SERVICE] = { "service", "NAME", "another program to keep running" },
+	[KEY_PROVIDER] = { "provider", "NAME", "one provider: its key, address and limits" },
+	[KEY_LIMIT] = { "limit", "PROVIDER/GLOB",
+			"limits of some models (* is any text, ? any one character), instead of the "
+			"provider's; for each key "
+			"the first section that matches and sets it counts" },
+	[KEY_RETRY] = { "retry", NULL, "what becomes of a call that failed" },
 };
 
 const struct key_section_spec *key_section_spec(enum key_section section)

@@ -17,6 +17,7 @@ enum key_section {
 	KEY_POOL,
 	KEY_SERVICE,
 	KEY_PROVIDER,
+	KEY_LIMIT,
 	KEY_RETRY,
 	KEY_SECTION_COUNT
 };
@@ -27,9 +28,11 @@ enum key_type {
 	KEY_URL,	  /* char *: http:// or https://, or empty */
 	KEY_BOOL,	  /* bool: yes no true false on off 1 0 */
 	KEY_INT,	  /* int64_t or int, by `width` */
+	KEY_INHERIT,	  /* as KEY_INT, or `inherit`: CONFIG_INHERIT */
 	KEY_DURATION,	  /* int64_t ms: 500ms 30s 5m 6h 2d */
 	KEY_ENUM,	  /* int: position in `words` */
 	KEY_SIZE,	  /* int64_t bytes: 0, or 256M 1G */
+	KEY_MONEY,	  /* int64_t in 1e-10 USD: 5, 2.50 */
 	KEY_SIGNAL,	  /* int: TERM INT QUIT KILL HUP */
 	KEY_READY,	  /* int64_t: fd, command, none or a duration */
 	KEY_MODE,	  /* unsigned: octal */
@@ -44,7 +47,7 @@ struct key_spec {
 	const char *name;
 	enum key_type type;
 	const char *fallback;	  /* default, as one would write it */
-	int64_t min, max;	  /* of numbers, durations (ms) and sizes (bytes; 0 is allowed besides) */
+	int64_t min, max;	  /* of numbers, durations (ms), money and sizes (bytes; or 0) */
 	const char *const *words; /* of KEY_ENUM and KEY_NAMES; ends with NULL */
 	size_t offset;		  /* into the section's struct */
 	size_t width;		  /* bytes of the field */
@@ -54,7 +57,7 @@ struct key_spec {
 
 struct key_section_spec {
 	const char *name; /* "pool" */
-	bool named;	  /* written as "pool:NAME" */
+	const char *form; /* of the name in "pool:NAME"; NULL = it has none */
 	const char *help;
 };
 
@@ -92,6 +95,12 @@ char *key_duration_text(int64_t ms) __attribute__((warn_unused_result));
 
 /* Sizes: bytes, or with K, M, G, T in steps of 1024. -EINVAL otherwise. */
 int key_parse_size(const char *text, int64_t *ret_bytes) __attribute__((warn_unused_result));
+
+/* US dollars with up to four decimals, at most 1,000,000, as 1e-10 USD. -EINVAL otherwise. */
+int key_parse_money(const char *text, int64_t *ret_e10) __attribute__((warn_unused_result));
+
+/* "5", "2.50" or "0.0001"; what is finer than four decimals is cut. Not negative. Fresh. */
+char *key_money_text(int64_t e10) __attribute__((warn_unused_result));
 
 /* In the largest unit that divides it: 268435456 → "256M". Fresh. */
 char *key_size_text(int64_t bytes) __attribute__((warn_unused_result));

@@ -2,7 +2,8 @@
 #define CONFIG_MODELS_H
 
 /* models.ini: which provider a model id belongs to, and what its tokens cost.
- * The daemon reads [prefixes] and the prices of [model:GLOB]; the other keys there are the workers'. */
+ * The daemon reads [prefixes] and the prices of [model:GLOB] and [model:GLOB from YYYY-MM-DD]; the other keys
+ * there are the workers'. */
 
 #include "policy/price.h"
 #include "policy/route.h"

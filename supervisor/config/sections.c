@@ -13,27 +13,31 @@ const char *const config_provider_names[CONFIG_PROVIDERS + 1] = {
 
 /* Defaults where providers differ: the entry limits that a new account is likely to have. */
 static const struct {
-	const char *key_env;
-	const char *requests_per_minute;
-} provider_defaults[CONFIG_PROVIDERS] = {
-	{ "OPENAI_API_KEY", "500" },
-	{ "ANTHROPIC_API_KEY", "50" },
-	{ "GOOGLE_API_KEY", "15" },
-	{ "XAI_API_KEY", "480" },
-	{ "DEEPSEEK_API_KEY", "0" },
-	{ "MISTRAL_API_KEY", "60" },
-	{ "", "0" },
+	const char *provider, *key, *value;
+} provider_defaults[] = {
+	{ "openai", "key_env", "OPENAI_API_KEY" },
+	{ "openai", "requests_per_minute", "500" },
+	{ "openai", "tokens_per_minute", "30000" },
+	{ "anthropic", "key_env", "ANTHROPIC_API_KEY" },
+	{ "anthropic", "requests_per_minute", "50" },
+	{ "anthropic", "input_tokens_per_minute", "40000" },
+	{ "anthropic", "output_tokens_per_minute", "8000" },
+	{ "google", "key_env", "GOOGLE_API_KEY" },
+	{ "google", "requests_per_minute", "15" },
+	{ "xai", "key_env", "XAI_API_KEY" },
+	{ "xai", "requests_per_minute", "480" },
+	{ "deepseek", "key_env", "DEEPSEEK_API_KEY" },
+	{ "mistral", "key_env", "MISTRAL_API_KEY" },
+	{ "mistral", "requests_per_minute", "60" },
+	{ "mistral", "requests_window", "1s" },
 };
 
 static const char *provider_default(const struct key_spec *key, const char *name)
 {
-	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
-		if (strcmp(config_provider_names[i], name) != 0)
-			continue;
-		if (!strcmp(key->name, "key_env"))
-			return provider_defaults[i].key_env;
-		if (!strcmp(key->name, "requests_per_minute"))
-			return provider_defaults[i].requests_per_minute;
+	for (size_t i = 0; i < ARRAY_LEN(provider_defaults); i++) {
+		if (!strcmp(provider_defaults[i].provider, name) &&
+		    !strcmp(provider_defaults[i].key, key->name))
+			return provider_defaults[i].value;
 	}
 	return key->fallback;
 }
@@ -51,7 +55,7 @@ char *sections_title(enum key_section kind, const char *name)
 {
 	const struct key_section_spec *spec = key_section_spec(kind);
 
-	return spec->named && name ? mem_printf("%s:%s", spec->name, name) : mem_strdup(spec->name);
+	return spec->form && name ? mem_printf("%s:%s", spec->name, name) : mem_strdup(spec->name);
 }
 
 void sections_init(enum key_section kind, const char *name, void *base)
@@ -92,7 +96,7 @@ struct section sections_of_child(const struct config *c, const struct config_chi
 
 size_t sections_list(const struct config *c, struct section **ret)
 {
-	size_t len = 0, room = 6 + c->nchildren + CONFIG_PROVIDERS;
+	size_t len = 0, room = 6 + c->nchildren + CONFIG_PROVIDERS + c->nlimits;
 	struct section *list = mem_array(room, sizeof(*list));
 
 	list[len++] = (struct section){ KEY_DAEMON, NULL, &c->daemon };
@@ -104,29 +108,37 @@ size_t sections_list(const struct config *c, struct section **ret)
 		list[len++] = sections_of_child(c, &c->children[i]);
 	for (size_t i = 0; i < CONFIG_PROVIDERS; i++)
 		list[len++] = (struct section){ KEY_PROVIDER, c->providers[i].name, &c->providers[i] };
+	for (size_t i = 0; i < c->nlimits; i++)
+		list[len++] = (struct section){ KEY_LIMIT, c->limits[i].name, &c->limits[i] };
 	list[len++] = (struct section){ KEY_RETRY, NULL, &c->retry };
 	assert(len == room);
 	*ret = list;
 	return len;
 }
 
-static char *origin_id(enum key_section kind, const char *name, const char *key)
+static char *origin_id(const char *title, const char *key)
 {
-	AUTO(mem_free_str) char *title = sections_title(kind, name);
-
 	return mem_printf("%s%s%s", title, key ? "\n" : "", key ? key : "");
 }
 
-int sections_line(const struct config *c, enum key_section kind, const char *name, const char *key)
+int sections_given(const struct config *c, const char *title, const char *key)
 {
-	AUTO(mem_free_str) char *id = origin_id(kind, name, key);
+	AUTO(mem_free_str) char *id = origin_id(title, key);
 
 	return (int)(intptr_t)map_get(c->lines, id, strlen(id));
 }
 
+int sections_line(const struct config *c, enum key_section kind, const char *name, const char *key)
+{
+	AUTO(mem_free_str) char *title = sections_title(kind, name);
+
+	return sections_given(c, title, key);
+}
+
 void sections_set_line(struct config *c, enum key_section kind, const char *name, const char *key, int line)
 {
-	AUTO(mem_free_str) char *id = origin_id(kind, name, key);
+	AUTO(mem_free_str) char *title = sections_title(kind, name);
+	AUTO(mem_free_str) char *id = origin_id(title, key);
 
 	(void)map_set(c->lines, id, strlen(id), (void *)(intptr_t)line);
 }

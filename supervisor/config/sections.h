@@ -27,6 +27,9 @@ char *sections_title(enum key_section kind, const char *name) __attribute__((war
 /* The default of a key; providers and the root group have their own. */
 const char *sections_default(const struct key_spec *key, const char *name);
 
+/* The same for a section by its title, "provider:openai". */
+int sections_given(const struct config *c, const char *title, const char *key);
+
 /* Line that gave the key (key NULL: the section); 0 = none did. */
 int sections_line(const struct config *c, enum key_section kind, const char *name, const char *key);
 void sections_set_line(struct config *c, enum key_section kind, const char *name, const char *key, int line);

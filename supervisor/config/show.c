@@ -173,16 +173,25 @@ static void sample_group(FILE *out)
 	sample_key(out, key, key->fallback);
 }
 
+/* The default differs from that of the first provider, or from what most have. */
+static bool is_own_default(const struct key_spec *key, const char *provider)
+{
+	const char *value = sections_default(key, provider);
+
+	return strcmp(value, sections_default(key, config_provider_names[0])) != 0 ||
+	       strcmp(value, key->fallback) != 0;
+}
+
 /* What differs from provider to provider; the rest is told once, with the first of them. */
 static void sample_provider(FILE *out, const char *name)
 {
-	static const char *const keys[] = { "key_env", "requests_per_minute" };
-
 	fprintf(out, "\n[provider:%s]\n", name);
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-		const char *value = sections_default(key_find(KEY_PROVIDER, keys[i]), name);
+	for (size_t i = 0; i < key_table_len; i++) {
+		const struct key_spec *key = &key_table[i];
+		const char *value = sections_default(key, name);
 
-		fprintf(out, ";%s =%s%s\n", keys[i], *value ? " " : "", value);
+		if (key->section == KEY_PROVIDER && is_own_default(key, name))
+			fprintf(out, ";%s =%s%s\n", key->name, *value ? " " : "", value);
 	}
 }
 
@@ -209,14 +218,23 @@ void config_write_sample(FILE *out)
 	sample_section(out, KEY_PROVIDER, config_provider_names[0], false);
 	for (size_t i = 1; i < CONFIG_PROVIDERS; i++)
 		sample_provider(out, config_provider_names[i]);
+	sample_section(out, KEY_LIMIT, "PROVIDER/GLOB", true);
 	sample_section(out, KEY_RETRY, NULL, false);
+}
+
+static bool varies_by_provider(const struct key_spec *key)
+{
+	for (size_t i = 0; i < CONFIG_PROVIDERS && key->section == KEY_PROVIDER; i++) {
+		if (is_own_default(key, config_provider_names[i]))
+			return true;
+	}
+	return false;
 }
 
 static void reference_row(FILE *out, const struct key_spec *key)
 {
 	AUTO(mem_free_str) char *allowed = key_allowed(key);
-	bool varies = key->section == KEY_PROVIDER &&
-		      strcmp(key->fallback, sections_default(key, "openai")) != 0;
+	bool varies = varies_by_provider(key);
 
 	fprintf(out, "| `%s` | %s%s%s | %s | %s | %s |\n", key->name, varies || !*key->fallback ? "" : "`",
 		varies		 ? "by provider"
@@ -233,12 +251,11 @@ void config_write_reference(FILE *out)
 	      out);
 	for (int kind = 0; kind < KEY_SECTION_COUNT; kind++) {
 		const struct key_section_spec *spec = key_section_spec((enum key_section)kind);
-		const char *tail = spec->named ? ":NAME" : "";
 
 		fprintf(out,
-			"\n## [%s%s]\n\n%s.\n\n| key | default | allowed | live | meaning "
+			"\n## [%s%s%s]\n\n%s.\n\n| key | default | allowed | live | meaning "
 			"|\n|---|---|---|---|---|\n",
-			spec->name, tail, spec->help);
+			spec->name, spec->form ? ":" : "", spec->form ? spec->form : "", spec->help);
 		for (size_t i = 0; i < key_table_len; i++) {
 			if (key_table[i].section == (enum key_section)kind)
 				reference_row(out, &key_table[i]);

@@ -24,9 +24,16 @@ enum {
 
 struct pair {
 	char *run_id, *model_id;
-	int lane; /* index; -1 = a lane of no provider */
+	int lane;  /* index; -1 = a lane of no provider */
+	int place; /* of its family among those of all lanes */
 	bool paused;
 };
+
+/* To policy/sched.h, a lane is what is here a family of a lane. */
+static int place_of(int lane, size_t family)
+{
+	return lane * GATE_FAMILIES_MAX + (int)family;
+}
 
 struct claim {
 	struct loop *loop;
@@ -109,6 +116,21 @@ static struct map *index_pairs(const struct claim *claim)
 	return map;
 }
 
+static void file_pair(const struct claim *claim, struct pair *pair)
+{
+	if (pair->lane >= 0)
+		pair->place = place_of(pair->lane,
+				       lane_family_of(claim->options.lanes[pair->lane], pair->model_id));
+}
+
+void claim_lanes_changed(struct claim *claim)
+{
+	for (size_t i = 0; i < claim->count; i++) {
+		file_pair(claim, &claim->pairs[i]);
+		claim->sched[i].lane = claim->pairs[i].place;
+	}
+}
+
 void claim_set_pairs(struct claim *claim, const struct store_pair *pairs, size_t count)
 {
 	struct map *old = index_pairs(claim);
@@ -125,16 +147,15 @@ void claim_set_pairs(struct claim *claim, const struct store_pair *pairs, size_t
 			.lane = lane_index(claim, pairs[i].lane),
 			.paused = pairs[i].paused,
 		};
+		file_pair(claim, &fresh[i]);
 		sched[i] = (struct sched_pair){
 			.run_id = fresh[i].run_id,
 			.model_id = fresh[i].model_id,
-			.lane = fresh[i].lane,
+			.lane = fresh[i].place,
 			.priority = pairs[i].priority,
 			.maybe_ready = fresh[i].lane >= 0 && !pairs[i].paused && !pairs[i].cancelling,
 			.served = was ? claim->sched[was - 1].served : 0,
 		};
-		if (fresh[i].lane < 0)
-			sched[i].lane = 0;
 	}
 	map_free(&old);
 	free_pairs(claim->pairs, claim->count);
@@ -160,23 +181,19 @@ enum claim_pair claim_look_up(const struct claim *claim, const char *run_id, con
 	return CLAIM_GONE;
 }
 
-/* How many more jobs this lane should have here. */
-static int lane_want(const struct lane *lane, int64_t now_ms)
+/* How many more jobs of this family should be here. */
+static int family_want(const struct lane *lane, size_t index, int64_t now_ms)
 {
-	int64_t wait_ms;
-	enum gate_why why = gate_why(lane->gate, now_ms, &wait_ms);
-	int room, prefetch;
+	const struct lane_family *family = &lane->families[index];
+	int room = gate_room(lane->gate, index, now_ms, HORIZON_MS, &family->typical);
+	int prefetch = 2 + gate_in_flight(lane->gate) / 4;
 
-	if (why == GATE_PARKED)
-		return 0;
-	room = gate_room(lane->gate, now_ms, HORIZON_MS);
-	prefetch = 2 + gate_in_flight(lane->gate) / 4;
 	if (prefetch > PREFETCH_MAX)
 		prefetch = PREFETCH_MAX;
 	if (room > INT_MAX - prefetch)
 		return INT_MAX;
 	/* Conversations between turns will take of that room before any new one does. */
-	return room + prefetch - lane->between_count - lane->queued;
+	return room + prefetch - family->between_count - family->queued;
 }
 
 /* Slots free in the pools that serve any lane, each counted once. */
@@ -196,18 +213,27 @@ static int free_slots(const struct claim *claim)
 	return slots;
 }
 
+static void gather_of(const struct claim *claim, const struct lane *lane, int *wants)
+{
+	int most = pool_free_slots(lane->pool) + PREFETCH_MAX - lane->queued;
+	int64_t now_ms = loop_now_ms(claim->loop);
+
+	if (gate_parked_reason(lane->gate) && lane->queued > 0)
+		return; /* one is enough for the trial call */
+	for (size_t i = 0; i < gate_families(lane->gate); i++) {
+		int want = family_want(lane, i, now_ms);
+
+		wants[place_of(lane->index, i)] = want < most ? want : most;
+	}
+}
+
 static int gather_wants(const struct claim *claim, int *wants)
 {
 	int queued = 0, total;
 
 	for (size_t i = 0; i < claim->options.lane_count; i++) {
-		const struct lane *lane = claim->options.lanes[i];
-		int most = pool_free_slots(lane->pool) + PREFETCH_MAX - lane->queued;
-
-		wants[i] = lane_want(lane, loop_now_ms(claim->loop));
-		if (wants[i] > most)
-			wants[i] = most;
-		queued += lane->queued;
+		gather_of(claim, claim->options.lanes[i], wants);
+		queued += claim->options.lanes[i]->queued;
 	}
 	/* Every lane may hold a few that wait for it; beyond that, only what workers can take. */
 	total = free_slots(claim) + PREFETCH_MAX - queued;
@@ -297,14 +323,14 @@ static void on_claim(void *arg, const struct store_job *jobs, size_t count, cons
 
 static size_t choose(struct claim *claim, struct store_want **ret)
 {
-	int *wants = mem_array(claim->options.lane_count, sizeof(*wants));
+	size_t places = claim->options.lane_count * GATE_FAMILIES_MAX;
+	int *wants = mem_array(places, sizeof(*wants));
 	struct sched_pick *picks = mem_array(claim->count, sizeof(*picks));
 	int total = gather_wants(claim, wants);
 	size_t count = 0;
 
 	if (total > 0)
-		count = sched_choose(claim->sched, claim->count, wants, claim->options.lane_count, total,
-				     picks);
+		count = sched_choose(claim->sched, claim->count, wants, places, total, picks);
 	claim->asked = mem_resize(claim->asked, count, sizeof(*claim->asked));
 	*ret = mem_array(count, sizeof(**ret));
 	for (size_t i = 0; i < count; i++) {

@@ -28,6 +28,9 @@ void claim_free(struct claim **claim);
 /* The active pairs, read anew. A pair that stays keeps its place in the round. */
 void claim_set_pairs(struct claim *claim, const struct store_pair *pairs, size_t count);
 
+/* Lanes have other families than before. */
+void claim_lanes_changed(struct claim *claim);
+
 /* New work may be ready in any pair. */
 void claim_wake(struct claim *claim);
 

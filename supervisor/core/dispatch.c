@@ -3,115 +3,18 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/config.h"
 #include "core/claim.h"
+#include "core/costing.h"
 #include "core/dispatch_private.h"
 #include "core/lane.h"
 #include "core/probe.h"
 #include "io/msg.h"
 #include "io/loop.h"
-
-/* ---- who may call now ---- */
-
-static bool permit_next_call(struct dispatch *dispatch, struct lane *lane)
-{
-	struct probe *probe = list_entry(lane->between.next, struct probe, link);
-
-	if (!gate_enter(lane->gate, dispatch_now_ms(dispatch)))
-		return false;
-	lane->calls++;
-	if (worker_send_go(probe->worker, probe) < 0) {
-		/* The worker is failing: its end will release the probe. Until then it is out of the way. */
-		gate_leave(lane->gate);
-		lane_unlink(lane, probe);
-		lane_wait_between(lane, probe);
-		return false;
-	}
-	return true;
-}
-
-/* The first probe in the queue that some worker can take, and that worker. */
-static struct probe *find_sendable(struct lane *lane, struct worker **ret)
-{
-	list_foreach (at, &lane->queue) {
-		struct probe *probe = list_entry(at, struct probe, link);
-
-		*ret = pool_pick(lane->pool, probe_runs_alone(probe));
-		if (*ret)
-			return probe;
-		if (!probe_runs_alone(probe))
-			return NULL;
-	}
-	return NULL;
-}
-
-static bool begin_conversation(struct dispatch *dispatch, struct lane *lane)
-{
-	struct worker *worker;
-	struct probe *probe = find_sendable(lane, &worker);
-
-	if (probe && !probe_turns_are_json(probe)) {
-		dispatch_refuse_broken(dispatch, probe);
-		return true;
-	}
-	if (!probe || !gate_enter(lane->gate, dispatch_now_ms(dispatch)))
-		return false;
-	lane_unlink(lane, probe);
-	probe->attempt = probe->lease;
-	if (worker_send_job(worker, probe) < 0) {
-		gate_leave(lane->gate);
-		lane_queue(lane, probe, true);
-		return false;
-	}
-	lane->calls++;
-	worker->solo = probe_runs_alone(probe);
-	return true;
-}
-
-static void arm(struct dispatch *dispatch, struct lane *lane)
-{
-	int64_t wait_ms;
-
-	if (list_is_empty(&lane->queue) && list_is_empty(&lane->between))
-		return;
-	if (gate_why(lane->gate, dispatch_now_ms(dispatch), &wait_ms) != GATE_OPEN && wait_ms >= 0)
-		loop_timer_start_by(lane->timer, wait_ms > 0 ? wait_ms : 1);
-}
-
-static void pump_lane(struct dispatch *dispatch, struct lane *lane)
-{
-	if (store_is_holding(dispatch->store))
-		return;
-	while (!list_is_empty(&lane->between) && permit_next_call(dispatch, lane))
-		continue;
-	if (list_is_empty(&lane->between) && !dispatch->stopping && !store_trouble(dispatch->store))
-		while (!list_is_empty(&lane->queue) && begin_conversation(dispatch, lane))
-			continue;
-	arm(dispatch, lane);
-}
-
-static void pump_now(void *arg)
-{
-	struct dispatch *dispatch = arg;
-
-	dispatch->pump_due = false;
-	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
-		pump_lane(dispatch, dispatch->lanes[i]);
-	if (!dispatch->stopping)
-		claim_more(dispatch->claim);
-}
-
-/* Once per turn of the loop, however many answers came in it. */
-void dispatch_pump(struct dispatch *dispatch)
-{
-	if (dispatch->pump_due)
-		return;
-	dispatch->pump_due = true;
-	loop_defer(dispatch->loop, pump_now, dispatch);
-}
 
 static void on_lane_timer(void *arg)
 {
@@ -146,6 +49,7 @@ static void on_claimed(void *arg, const struct store_job *jobs, size_t count)
 			continue;
 		}
 		probe_new(&jobs[i], lane, dispatch_now_ms(dispatch), &probe);
+		probe->family = lane_family_of(lane, probe->model_id);
 		(void)map_set_id(dispatch->probes, probe->id, probe);
 		lane_queue(lane, probe, false);
 		dispatch->stats.claimed++;
@@ -190,11 +94,13 @@ static enum claim_pair pair_of(const struct dispatch *dispatch, const struct pro
 /* What waits here of a run that was paused goes back, so that it does not block those behind it. */
 static void give_back_paused(struct dispatch *dispatch, struct lane *lane)
 {
-	list_foreach_safe (at, &lane->queue) {
-		struct probe *probe = list_entry(at, struct probe, link);
+	for (size_t i = 0; i < lane->family_count; i++) {
+		list_foreach_safe (at, &lane->families[i].queue) {
+			struct probe *probe = list_entry(at, struct probe, link);
 
-		if (pair_of(dispatch, probe) == CLAIM_PAUSED)
-			dispatch_give_back(dispatch, probe);
+			if (pair_of(dispatch, probe) == CLAIM_PAUSED)
+				dispatch_give_back(dispatch, probe);
+		}
 	}
 }
 
@@ -256,13 +162,19 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 		.body = last->body,
 		.body_len = last->len,
 	};
+	const struct gate_told told = dispatch_told(probe->lane, msg);
+	const struct tokens real = { .input = msg->input_tokens, .output = msg->output_tokens };
+	struct gate_cost cost;
 
 	store_turn(dispatch->store, &turn);
 	dispatch->stats.turns++;
 	probe->lane->turns++;
 	probe->lane->last_success_ms = dispatch_now_ms(dispatch);
+	probe->lane->refused_keys = 0;
 	probe->limited_since_ms = 0;
-	gate_leave(probe->lane->gate);
+	costing_answered(dispatch->costing, probe, &real, &cost);
+	gate_hear(probe->lane->gate, &probe->ticket, dispatch_now_ms(dispatch), &told);
+	dispatch_call_over(dispatch, probe, GATE_ANSWERED, &cost);
 	if (!msg->last)
 		lane_wait_between(probe->lane, probe);
 	if (!msg->last && probe->lost) {
@@ -289,7 +201,7 @@ void dispatch_pause_lane(struct dispatch *dispatch, struct lane *lane, const cha
 {
 	if (gate_parked_reason(lane->gate))
 		return;
-	gate_park(lane->gate, reason);
+	gate_park(lane->gate, GATE_PARK_OPERATOR, reason, dispatch_now_ms(dispatch), 0, 0);
 	log_info("lane.paused", "lane=%s reason=\"%s\"", lane->name, reason);
 	dispatch_record(dispatch, "info", "lane.paused", lane, reason);
 }
@@ -297,46 +209,15 @@ void dispatch_pause_lane(struct dispatch *dispatch, struct lane *lane, const cha
 void dispatch_resume_lane(struct dispatch *dispatch, struct lane *lane)
 {
 	gate_resume(lane->gate);
-	log_info("lane.resumed", "lane=%s", lane->name);
-	store_event(dispatch->store, "info", "lane.resumed", NULL, 0, lane->name, NULL);
+	lane->refused_keys = 0;
+	dispatch_say_open(dispatch, lane, "lane.resumed", "an operator's word");
 	dispatch_pump(dispatch);
 }
 
-const char *dispatch_why(const struct dispatch *dispatch, const struct lane *lane, int64_t *ret_until_ms)
+void dispatch_recheck_lane(struct dispatch *dispatch, struct lane *lane)
 {
-	int64_t wait_ms;
-	enum gate_why why = gate_why(lane->gate, dispatch_now_ms(dispatch), &wait_ms);
-
-	/* A lane that nobody wants to enter is held up by nothing, be its bucket empty. */
-	if ((why == GATE_RATE || why == GATE_CONCURRENCY) && lane->queued == 0 && lane->between_count == 0)
-		why = GATE_OPEN;
-	*ret_until_ms = wait_ms > 0 ? dispatch_now_ms(dispatch) + wait_ms : 0;
-	switch (why) {
-	case GATE_RATE:
-		return "requests/min";
-	case GATE_CONCURRENCY:
-		return "concurrency";
-	case GATE_PAUSED:
-		return "the provider asked to wait";
-	case GATE_PARKED:
-		return gate_parked_reason(lane->gate);
-	case GATE_OPEN:
-		break;
-	}
-	*ret_until_ms = 0;
-	if (dispatch->stopping)
-		return "the daemon is stopping";
-	if (pool_serving(lane->pool) == 0)
-		return pool_degraded(lane->pool) ? "the worker pool is degraded" : "no worker is ready";
-	if (pool_is_renewing(lane->pool))
-		return "workers with the new settings are starting";
-	if (pool_free_slots(lane->pool) == 0)
-		return "all workers are full";
-	if (!store_is_ready(dispatch->store))
-		return "the database is away";
-	if (store_trouble(dispatch->store))
-		return store_trouble(dispatch->store);
-	return "";
+	gate_recheck_now(lane->gate, dispatch_now_ms(dispatch));
+	dispatch_pump(dispatch);
 }
 
 /* ---- making and ending ---- */
@@ -370,6 +251,26 @@ int dispatch_held(const struct dispatch *dispatch)
 	return (int)map_len(dispatch->probes);
 }
 
+/* ---- calendar days ---- */
+
+enum { DAY_MS = 86400000, LOOK_AGAIN_MS = 60000 };
+
+/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is over does not
+ * begin it anew. */
+static void on_day_timer(void *arg)
+{
+	struct dispatch *dispatch = arg;
+	int64_t wall_ms = clock_wall_ms(), left_ms = DAY_MS - wall_ms % DAY_MS;
+
+	if (wall_ms / DAY_MS > dispatch->day) {
+		dispatch->day = wall_ms / DAY_MS;
+		for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
+			gate_new_day(dispatch->lanes[i]->gate, dispatch_now_ms(dispatch) + left_ms);
+		dispatch_pump(dispatch);
+	}
+	loop_timer_start(dispatch->day_timer, left_ms < LOOK_AGAIN_MS ? left_ms : LOOK_AGAIN_MS);
+}
+
 int dispatch_new(struct loop *loop, const struct config *config, const struct models *models,
 		 struct store *store, struct dispatch **ret)
 {
@@ -387,9 +288,11 @@ int dispatch_new(struct loop *loop, const struct config *config, const struct mo
 	dispatch->models = models;
 	dispatch->store = store;
 	map_new(&dispatch->probes);
+	costing_new(models, &dispatch->costing);
+	loop_timer_new(loop, on_day_timer, dispatch, &dispatch->day_timer);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
-		int r = lane_new(loop, &config->providers[i], (int)i, loop_now_ms(loop), on_lane_timer,
-				 dispatch, &dispatch->lanes[i]);
+		int r = lane_new(loop, config, (int)i, loop_now_ms(loop), on_lane_timer, dispatch,
+				 &dispatch->lanes[i]);
 
 		if (r < 0) {
 			dispatch_free(&dispatch);
@@ -397,6 +300,7 @@ int dispatch_new(struct loop *loop, const struct config *config, const struct mo
 		}
 	}
 	claim_new(loop, &options, &dispatch->claim);
+	on_day_timer(dispatch);
 	*ret = dispatch;
 	return 0;
 }
@@ -417,30 +321,60 @@ void dispatch_free(struct dispatch **dispatch)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(dead->lanes); i++)
 		lane_free(&dead->lanes[i]);
+	costing_free(&dead->costing);
+	loop_timer_free(&dead->day_timer);
 	map_free(&dead->probes);
 	mem_free(dispatch);
+}
+
+/* Probes whose call is under way are in no list of their lane's: their family is theirs to keep. */
+static void refile_calls(struct dispatch *dispatch)
+{
+	struct probe *probe;
+	size_t cursor = 0;
+
+	while ((probe = map_next(dispatch->probes, &cursor)))
+		if (probe->state == PROBE_CALLING)
+			probe->family = lane_family_of(probe->lane, probe->model_id);
+}
+
+/* A reload may have brought the key that a lane was parked for. */
+static void try_new_key(struct dispatch *dispatch, struct lane *lane)
+{
+	if (gate_parked_reason(lane->gate) && gate_parked_kind(lane->gate) == GATE_PARK_AUTH)
+		gate_recheck_now(lane->gate, dispatch_now_ms(dispatch));
 }
 
 int dispatch_configure(struct dispatch *dispatch, const struct config *config, const struct models *models)
 {
 	dispatch->config = config;
 	dispatch->models = models;
+	costing_configure(dispatch->costing, models);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
-		int r = lane_configure(dispatch->lanes[i], &config->providers[i], dispatch_now_ms(dispatch));
+		int r = lane_configure(dispatch->lanes[i], config, dispatch_now_ms(dispatch));
 
 		if (r < 0)
 			return r;
 	}
+	refile_calls(dispatch);
+	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
+		try_new_key(dispatch, dispatch->lanes[i]);
+	claim_lanes_changed(dispatch->claim);
 	dispatch_pump(dispatch);
 	return 0;
+}
+
+static void give_back_all(struct dispatch *dispatch, struct list *queue)
+{
+	list_foreach_safe (at, queue) {
+		dispatch_give_back(dispatch, list_entry(at, struct probe, link));
+	}
 }
 
 void dispatch_stop(struct dispatch *dispatch)
 {
 	dispatch->stopping = true;
-	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
-		list_foreach_safe (at, &dispatch->lanes[i]->queue) {
-			dispatch_give_back(dispatch, list_entry(at, struct probe, link));
-		}
-	}
+	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
+		for (size_t k = 0; k < dispatch->lanes[i]->family_count; k++)
+			give_back_all(dispatch, &dispatch->lanes[i]->families[k].queue);
 }

@@ -66,10 +66,27 @@ struct lane *dispatch_lane(const struct dispatch *dispatch, const char *name); /
 void dispatch_pause_lane(struct dispatch *dispatch, struct lane *lane, const char *reason);
 void dispatch_resume_lane(struct dispatch *dispatch, struct lane *lane);
 
-/* Why nothing more of this lane goes out now, for people: "requests/min", "concurrency", "the provider asked
- * to wait", "parked: …", "no worker is ready", "the database is away", …; "" when nothing holds it.
- * *ret_until_ms: monotonic time at which that may change by itself, 0 = not known. */
-const char *dispatch_why(const struct dispatch *dispatch, const struct lane *lane, int64_t *ret_until_ms);
+/* A look at the provider from outside, without a call: feeds the lane's breaker. */
+void dispatch_check(struct dispatch *dispatch, struct lane *lane, bool good);
+/* What it is parked for may have been mended: a trial call may go at once. */
+void dispatch_recheck_lane(struct dispatch *dispatch, struct lane *lane);
+
+/* Why something does not go on, for people, and when that may change by itself. */
+struct dispatch_wait {
+	char why[240];	  /* "tokens/min", "concurrency", "the provider asked to wait", "parked: …", "no worker is ready",
+			     "the database is away", …; "" when nothing holds it */
+	int64_t until_ms; /* monotonic; 0 = not known */
+};
+
+/* Of a lane: what holds up the first of its families that has something waiting. */
+struct dispatch_wait dispatch_why(const struct dispatch *dispatch, const struct lane *lane);
+/* Of one model in a lane, be something waiting or not. */
+struct dispatch_wait dispatch_why_model(const struct dispatch *dispatch, struct lane *lane, const char *model_id);
+
+/* What a probe that this node holds is doing: "calling" (until its call times out), "queued" or "between turns", with
+ * what it waits for. False when it is not held here. */
+bool dispatch_why_job(const struct dispatch *dispatch, int64_t job_id, const char **ret_doing,
+		      struct dispatch_wait *ret);
 
 /* Counts since start. */
 struct dispatch_stats {

@@ -63,7 +63,7 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 	/* A simulated answer costs nothing, and must not look as if it had. */
 	if (fate == STORE_COMPLETED && !probe->lane->simulated) {
 		(void)route_find(dispatch->models->route, probe->model_id, &model);
-		price = price_table_find(dispatch->models->prices, model);
+		price = price_table_find(dispatch->models->prices, model, clock_wall_ms() / PRICE_DAY_MS);
 	}
 	if (price.known)
 		end.cost_e10 = price_cost(&price, probe->input_tokens, probe->output_tokens);
@@ -113,38 +113,83 @@ void dispatch_record(struct dispatch *dispatch, const char *level, const char *k
 	store_event(dispatch->store, level, kind, NULL, 0, lane->name, data);
 }
 
-/* No wait mends it: an operator must. */
-static void park(struct dispatch *dispatch, struct lane *lane, const char *reason)
+void dispatch_say_open(struct dispatch *dispatch, const struct lane *lane, const char *kind, const char *reason)
 {
+	log_info(kind, "lane=%s by=\"%s\"", lane->name, reason);
+	dispatch_record(dispatch, "info", kind, lane, reason);
+}
+
+/* ---- parking ---- */
+
+enum { AUTH_TOLERATED = 2 }; /* jobs of a lane that a refused key may cost before the lane is parked */
+
+/* No wait of a minute mends it: an operator must, or a trial call finds out that it is mended. */
+static void park(struct dispatch *dispatch, struct lane *lane, enum gate_park kind, const char *reason)
+{
+	const struct config_provider *config = &dispatch->config->providers[lane->index];
+
 	if (gate_parked_reason(lane->gate))
 		return;
-	gate_park(lane->gate, reason);
-	log_error("lane.parked", "lane=%s reason=\"%s\" remedy=\"proctorctl providers resume %s\"",
-		  lane->name, reason, lane->name);
+	gate_park(lane->gate, kind, reason, dispatch_now_ms(dispatch), config->recheck_ms,
+		  DISPATCH_RECHECK_MAX_MS);
+	log_error("lane.parked", "lane=%s reason=\"%s\" recheck_ms=%lld remedy=\"proctorctl providers resume %s\"",
+		  lane->name, reason, (long long)config->recheck_ms, lane->name);
 	dispatch_record(dispatch, "error", "lane.parked", lane, reason);
 }
 
-/* RATE_LIMIT, and what else makes the whole lane wait: the probe keeps its place at the head. */
-static void wait_in_lane(struct dispatch *dispatch, struct probe *probe, const struct retry_verdict *verdict,
-			 const struct msg *msg)
+/* A key that is refused once may be a matter of one model; one that is refused again and again would fail a whole run.
+ * True when the lane is parked for it, so that the probe may wait. */
+static bool is_key_refused(struct dispatch *dispatch, struct lane *lane, const struct msg *msg)
+{
+	const char *key_env = dispatch->config->providers[lane->index].key_env;
+	AUTO(mem_free_str) char *reason = NULL;
+
+	if (error_parse(msg->error_code) != ERROR_AUTH_ERROR)
+		return false;
+	if (++lane->refused_keys <= AUTH_TOLERATED)
+		return false;
+	reason = mem_printf("the key was refused %d times in a row (%s): put a good one into %s and reload",
+			    lane->refused_keys, msg->error_message, key_env);
+	park(dispatch, lane, GATE_PARK_AUTH, reason);
+	return true;
+}
+
+/* ---- failures ---- */
+
+/* The probe keeps its place at the head of its queue, while its lane waits. */
+static void wait_in_lane(struct probe *probe, const struct msg *msg)
+{
+	mem_set_str(&probe->lane->last_error, mem_printf("%s: %s", msg->error_code, msg->error_message));
+	lane_queue(probe->lane, probe, true);
+}
+
+static void wait_out_limit(struct dispatch *dispatch, struct probe *probe, const struct msg *msg, int64_t delay_ms)
 {
 	struct lane *lane = probe->lane;
 
-	mem_set_str(&lane->last_error, mem_printf("%s: %s", msg->error_code, msg->error_message));
-	if (verdict->action == RETRY_PARK_LANE) {
-		park(dispatch, lane, msg->error_message);
-	} else {
-		lane->limited++;
-		if (!probe->limited_since_ms)
-			probe->limited_since_ms = dispatch_now_ms(dispatch);
-		gate_pause_until(lane->gate, dispatch_now_ms(dispatch) + verdict->delay_ms);
-		log_info("lane.limited", "lane=%s wait_ms=%lld run=%s job=%lld", lane->name,
-			 (long long)verdict->delay_ms, probe->run_id, (long long)probe->id);
-	}
-	lane_queue(lane, probe, true);
+	lane->limited++;
+	if (!probe->limited_since_ms)
+		probe->limited_since_ms = dispatch_now_ms(dispatch);
+	log_info("lane.limited", "lane=%s wait_ms=%lld run=%s job=%lld", lane->name, (long long)delay_ms,
+		 probe->run_id, (long long)probe->id);
+	wait_in_lane(probe, msg);
 }
 
-static void on_failure(struct dispatch *dispatch, struct probe *probe, const struct msg *msg)
+static void try_later(struct dispatch *dispatch, struct probe *probe, const struct msg *msg, int64_t delay_ms)
+{
+	AUTO(mem_free_str) char *error = msg_outcome_error(msg);
+
+	dispatch->stats.retried++;
+	probe->lane->retried++;
+	mem_set_str(&probe->lane->last_error, mem_printf("%s: %s", msg->error_code, msg->error_message));
+	log_info("probe.retry",
+		 "run=%s job=%lld model=%s attempt=%d code=%s fails=%d delay_ms=%lld message=\"%s\"",
+		 probe->run_id, (long long)probe->id, probe->model_id, probe->attempt, msg->error_code,
+		 probe->fails, (long long)delay_ms, msg->error_message);
+	finish(dispatch, probe, STORE_LATER, NULL, error, delay_ms);
+}
+
+static struct retry_verdict decide(const struct dispatch *dispatch, const struct probe *probe, const struct msg *msg)
 {
 	const struct config_retry *retry = &dispatch->config->retry;
 	const struct retry_params params = {
@@ -156,51 +201,77 @@ static void on_failure(struct dispatch *dispatch, struct probe *probe, const str
 	const struct retry_state state = { .fails = probe->fails,
 					   .limited_for_ms = limited_for(dispatch, probe),
 					   .word = msg->retryable ? RETRY_SAID_YES : RETRY_SAID_NO };
-	struct retry_verdict verdict = retry_decide(&params, &state, error_parse(msg->error_code),
-						    msg->retry_after_ms, clock_random());
+
+	return retry_decide(&params, &state, error_parse(msg->error_code), msg->retry_after_ms, clock_random());
+}
+
+static void on_failure(struct dispatch *dispatch, struct probe *probe, const struct msg *msg,
+		       const struct retry_verdict *verdict)
+{
 	AUTO(mem_free_str) char *error = NULL;
 
 	if (probe->cancelling) {
 		dispatch_end_cancelled(dispatch, probe);
 		return;
 	}
-	probe->fails = verdict.fails;
-	switch (verdict.action) {
+	probe->fails = verdict->fails;
+	switch (verdict->action) {
 	case RETRY_FAIL:
+		if (is_key_refused(dispatch, probe->lane, msg)) {
+			wait_in_lane(probe, msg);
+			break;
+		}
 		error = msg_outcome_error(msg);
 		fail(dispatch, probe, error, msg->error_code, msg->error_message);
 		break;
 	case RETRY_LATER:
-		dispatch->stats.retried++;
-		probe->lane->retried++;
-		error = msg_outcome_error(msg);
-		mem_set_str(&probe->lane->last_error,
-			    mem_printf("%s: %s", msg->error_code, msg->error_message));
-		log_info("probe.retry",
-			 "run=%s job=%lld model=%s attempt=%d code=%s fails=%d delay_ms=%lld message=\"%s\"",
-			 probe->run_id, (long long)probe->id, probe->model_id, probe->attempt,
-			 msg->error_code, probe->fails, (long long)verdict.delay_ms, msg->error_message);
-		finish(dispatch, probe, STORE_LATER, NULL, error, verdict.delay_ms);
+		try_later(dispatch, probe, msg, verdict->delay_ms);
 		break;
 	case RETRY_WAIT_LANE:
+		wait_out_limit(dispatch, probe, msg, verdict->delay_ms);
+		break;
 	case RETRY_PARK_LANE:
-		wait_in_lane(dispatch, probe, &verdict, msg);
+		park(dispatch, probe->lane, GATE_PARK_QUOTA, msg->error_message);
+		wait_in_lane(probe, msg);
 		break;
 	}
+}
+
+/* The call failed: the gate hears what the provider said before it gets the ticket back. */
+static void leave(struct dispatch *dispatch, struct probe *probe, const struct msg *msg, int64_t pause_ms)
+{
+	const struct gate_told told = dispatch_told(probe->lane, msg);
+	struct gate *gate = probe->lane->gate;
+	int64_t now_ms = dispatch_now_ms(dispatch);
+	enum gate_end end = dispatch_end_of(msg);
+
+	if (end == GATE_REFUSED)
+		gate_refuse(gate, &probe->ticket, now_ms, &told, msg->retry_after_ms,
+			    pause_ms > 0 ? pause_ms : msg->retry_after_ms);
+	else
+		gate_hear(gate, &probe->ticket, now_ms, &told);
+	dispatch_call_over(dispatch, probe, end, NULL);
 }
 
 void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
 			const struct msg *msg)
 {
-	struct lane *lane = probe->lane;
+	/* A call that has answered left the gate with its last turn; one that failed leaves it now, and so does one that
+	 * was not made, because all turns were there already. */
+	bool calling = probe->state == PROBE_CALLING && !probe->last_seen;
+	struct retry_verdict verdict = { .action = RETRY_FAIL };
 
 	(void)worker;
-	/* A call that has answered left the gate with its last turn; one that failed leaves it now. */
-	if (probe->state == PROBE_CALLING && !probe->last_seen)
-		gate_leave(lane->gate);
+	if (calling && msg->success) {
+		dispatch_call_over(dispatch, probe, GATE_UNSENT, NULL);
+	} else if (!msg->success) {
+		verdict = decide(dispatch, probe, msg);
+		if (calling)
+			leave(dispatch, probe, msg, verdict.delay_ms);
+	}
 	if (msg->success) {
 		dispatch->stats.completed++;
-		lane->completed++;
+		probe->lane->completed++;
 		finish(dispatch, probe, STORE_COMPLETED, msg->model_version, NULL, 0);
 	} else if (probe->lost) {
 		dispatch_drop(dispatch, probe);
@@ -211,7 +282,7 @@ void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct
 	} else if (strcmp(msg->error_code, "CANCELLED") == 0) {
 		dispatch_give_back(dispatch, probe); /* was lost, and came back meanwhile */
 	} else {
-		on_failure(dispatch, probe, msg);
+		on_failure(dispatch, probe, msg, &verdict);
 	}
 	dispatch_pump(dispatch);
 }
@@ -238,7 +309,7 @@ void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, stru
 
 	(void)worker;
 	if (probe->state == PROBE_CALLING && !probe->last_seen)
-		gate_leave(probe->lane->gate);
+		dispatch_call_over(dispatch, probe, GATE_FAILED, NULL);
 	probe->deaths = blame.job.deaths;
 	probe->solo_deaths = blame.job.solo_deaths;
 	if (probe->lost) {

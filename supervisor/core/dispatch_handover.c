@@ -64,6 +64,8 @@ static void pass_probe(struct probe *probe, struct handover *h)
 	handover_time(h, "limitedSinceMs", &probe->limited_since_ms);
 	handover_time(h, "callMs", &probe->call_ms);
 	handover_time(h, "queuedMs", &probe->queued_ms);
+	if (handover_has(h, "contextTokens"))
+		handover_time(h, "contextTokens", &probe->context_tokens);
 	handover_bool(h, "cancelling", &probe->cancelling);
 	handover_bool(h, "lost", &probe->lost);
 }
@@ -131,26 +133,30 @@ void dispatch_pass_probes(struct dispatch *dispatch, struct handover *h)
 
 /* ---- lanes ---- */
 
-/* The ids of the probes in a list, in its order; fresh. */
-static int64_t *ids_of(const struct list *list, size_t *ret_count)
+/* The ids of the probes in a list of each family, in its order; fresh. */
+static int64_t *ids_of(const struct lane *lane, enum probe_state state, size_t *ret_count)
 {
-	int64_t *ids = NULL;
+	int64_t *ids = mem_array((size_t)(lane->queued + lane->between_count) + 1, sizeof(*ids));
 	size_t count = 0;
 
-	list_foreach (at, list) {
-		ids = mem_resize(ids, count + 1, sizeof(*ids));
-		ids[count++] = list_entry(at, struct probe, link)->id;
+	for (size_t i = 0; i < lane->family_count; i++) {
+		const struct lane_family *family = &lane->families[i];
+		const struct list *list = state == PROBE_QUEUED ? &family->queue : &family->between;
+
+		list_foreach (at, list) {
+			ids[count++] = list_entry(at, struct probe, link)->id;
+		}
 	}
 	*ret_count = count;
 	return ids;
 }
 
-/* Those that wait in one of the lane's lists, in order. */
+/* Those that wait in the lane's lists of one sort, family by family, in order. */
 static void pass_waiting(struct dispatch *dispatch, struct lane *lane, struct handover *h, const char *name,
 			 enum probe_state state)
 {
 	size_t count;
-	int64_t *ids = ids_of(state == PROBE_QUEUED ? &lane->queue : &lane->between, &count);
+	int64_t *ids = ids_of(lane, state, &count);
 
 	handover_numbers(h, name, &ids, &count);
 	for (size_t i = 0; handover_is_read(h) && i < count; i++) {
@@ -167,39 +173,88 @@ static void pass_waiting(struct dispatch *dispatch, struct lane *lane, struct ha
 	mem_free(&ids);
 }
 
-/* Calls that the lane's gate let in, and whose answer is not known. */
-static int count_calls(const struct dispatch *dispatch, const struct lane *lane)
-{
-	const struct probe *probe;
-	size_t cursor = 0;
-	int calls = 0;
+/* ---- gates ---- */
 
-	while ((probe = map_next(dispatch->probes, &cursor)))
-		calls += probe->lane == lane && probe->state == PROBE_CALLING && !probe->last_seen;
-	return calls;
+/* Calls that the lane's gate let in, and whose answer is not known, hold their slots again. What they have taken from
+ * limits is in the past that a new gate assumes anyway. */
+static void readmit_calls(struct dispatch *dispatch, struct lane *lane)
+{
+	struct probe *probe;
+	size_t cursor = 0;
+
+	while ((probe = map_next(dispatch->probes, &cursor))) {
+		if (probe->lane != lane)
+			continue;
+		probe->family = lane_family_of(lane, probe->model_id);
+		if (probe->state == PROBE_CALLING && !probe->last_seen)
+			gate_readmit(lane->gate, probe->family, dispatch_now_ms(dispatch), &probe->ticket);
+	}
+}
+
+/* Of one unit, what was told, learned and, of a day's, used. */
+static void pass_unit(struct handover *h, struct gate_scope_view *view, enum gate_unit unit)
+{
+	handover_begin(h, gate_unit_name(unit));
+	handover_time(h, "told", &view->unit[unit].told);
+	handover_time(h, "learned", &view->unit[unit].learned);
+	handover_time(h, "used", &view->unit[unit].used);
+	handover_end(h);
+}
+
+static void pass_scope(struct dispatch *dispatch, struct lane *lane, struct handover *h, size_t index)
+{
+	struct gate_scope_view view;
+	AUTO(mem_free_str) char *glob = NULL;
+
+	gate_view(lane->gate, index, dispatch_now_ms(dispatch), &view);
+	glob = mem_strdup(view.glob);
+	handover_begin(h, NULL);
+	handover_text(h, "glob", &glob);
+	handover_time(h, "pausedUntilMs", &view.paused_until_ms);
+	handover_int(h, "learnedConcurrency", 0, INT_MAX, &view.learned_concurrency);
+	for (size_t i = 0; i < GATE_UNITS; i++)
+		pass_unit(h, &view, (enum gate_unit)i);
+	handover_end(h);
+	if (handover_is_read(h) && glob && strcmp(glob, view.glob) == 0)
+		gate_go_on(lane->gate, index, &view);
+}
+
+static void pass_scopes(struct dispatch *dispatch, struct lane *lane, struct handover *h)
+{
+	size_t count = handover_begin_list(h, "scopes", gate_scopes(lane->gate));
+
+	for (size_t i = 0; i < count; i++)
+		if (i < gate_scopes(lane->gate))
+			pass_scope(dispatch, lane, h, i);
+	handover_end(h);
+}
+
+static void pass_parking(struct dispatch *dispatch, struct lane *lane, struct handover *h)
+{
+	AUTO(mem_free_str) char *reason = mem_strdup(gate_parked_reason(lane->gate));
+	enum gate_park kind = gate_parked_kind(lane->gate);
+	int64_t recheck_at_ms = gate_recheck_at(lane->gate), now_ms = dispatch_now_ms(dispatch);
+
+	handover_text(h, "parked", &reason);
+	if (handover_has(h, "parkedFor"))
+		handover_enum(h, "parkedFor", GATE_PARK_AUTH, &kind);
+	if (handover_has(h, "recheckAtMs"))
+		handover_time(h, "recheckAtMs", &recheck_at_ms);
+	if (handover_is_read(h) && reason)
+		gate_park(lane->gate, kind, reason, now_ms,
+			  recheck_at_ms == 0 ? 0 : recheck_at_ms > now_ms ? recheck_at_ms - now_ms : 1,
+			  DISPATCH_RECHECK_MAX_MS);
 }
 
 static void pass_gate(struct dispatch *dispatch, struct lane *lane, struct handover *h)
 {
-	struct gate_standing standing = {
-		.in_flight = count_calls(dispatch, lane),
-		.paused_until_ms = gate_paused_until(lane->gate),
-		.level = gate_level(lane->gate, dispatch_now_ms(dispatch)),
-	};
-	AUTO(mem_free_str) char *parked = mem_strdup(gate_parked_reason(lane->gate));
-	int64_t now_ms = dispatch_now_ms(dispatch);
-
 	handover_begin(h, "gate");
-	handover_time(h, "nowMs", &now_ms);
-	handover_time(h, "pausedUntilMs", &standing.paused_until_ms);
-	handover_number(h, "level", &standing.level);
-	handover_text(h, "parked", &parked);
+	if (handover_has(h, "scopes"))
+		pass_scopes(dispatch, lane, h);
+	pass_parking(dispatch, lane, h);
 	handover_end(h);
-	if (!handover_is_read(h))
-		return;
-	gate_go_on(lane->gate, &standing, now_ms);
-	if (parked)
-		gate_park(lane->gate, parked);
+	if (handover_is_read(h))
+		readmit_calls(dispatch, lane);
 }
 
 static void pass_lane(struct dispatch *dispatch, struct lane *lane, struct handover *h)
@@ -211,6 +266,8 @@ static void pass_lane(struct dispatch *dispatch, struct lane *lane, struct hando
 	handover_time(h, "failed", &lane->failed);
 	handover_time(h, "retried", &lane->retried);
 	handover_time(h, "limited", &lane->limited);
+	if (handover_has(h, "refusedKeys"))
+		handover_int(h, "refusedKeys", 0, INT_MAX, &lane->refused_keys);
 	handover_time(h, "lastSuccessMs", &lane->last_success_ms);
 	handover_text(h, "lastError", &lane->last_error);
 	pass_gate(dispatch, lane, h);

@@ -1,16 +1,22 @@
 #ifndef CORE_DISPATCH_PRIVATE_H
 #define CORE_DISPATCH_PRIVATE_H
 
-/* Shared by dispatch.c (what is claimed, who may call now) and dispatch_end.c (what becomes of an attempt).
- */
+/* Shared by dispatch.c (what comes in, and operators' words), dispatch_call.c (who may call now), dispatch_end.c (what
+ * becomes of an attempt) and dispatch_handover.c. */
 
 #include "config/config.h"
 #include "core/dispatch.h"
 #include "io/loop.h"
+#include "policy/gate.h"
 
 struct claim;
+struct costing;
+struct loop_timer;
 struct map;
+struct msg;
 struct probe;
+
+enum { DISPATCH_RECHECK_MAX_MS = 24 * 3600000 }; /* between trial calls of a lane that is parked */
 
 struct dispatch {
 	struct loop *loop;
@@ -18,7 +24,10 @@ struct dispatch {
 	const struct models *models;
 	struct store *store;
 	struct claim *claim;
+	struct costing *costing;
 	struct lane *lanes[CONFIG_PROVIDERS];
+	struct loop_timer *day_timer;
+	int64_t day; /* since 1970, UTC: which the gates count */
 	struct map *probes; /* every probe held, by id */
 	struct dispatch_stats stats;
 	bool stopping;
@@ -30,8 +39,16 @@ static inline int64_t dispatch_now_ms(const struct dispatch *dispatch)
 	return loop_now_ms(dispatch->loop);
 }
 
-/* dispatch.c: looks at all lanes, once per turn of the loop, however many answers came in it. */
+/* dispatch_call.c */
+
+/* Looks at all lanes, once per turn of the loop, however many answers came in it. */
 void dispatch_pump(struct dispatch *dispatch);
+/* The probe's call is over: gives its ticket back. `real` only with GATE_ANSWERED. */
+void dispatch_call_over(struct dispatch *dispatch, struct probe *probe, enum gate_end end,
+			const struct gate_cost *real);
+/* What a message tells of the provider's limits; how the call of a failed result ended. */
+struct gate_told dispatch_told(const struct lane *lane, const struct msg *msg);
+enum gate_end dispatch_end_of(const struct msg *msg);
 
 /* dispatch_end.c. Each forgets the probe. */
 void dispatch_drop(struct dispatch *dispatch, struct probe *probe);
@@ -43,5 +60,7 @@ void dispatch_refuse_broken(struct dispatch *dispatch, struct probe *probe);
 /* An event of a lane, with its reason. */
 void dispatch_record(struct dispatch *dispatch, const char *level, const char *kind, const struct lane *lane,
 		     const char *reason);
+/* The lane has opened again; logged and recorded. */
+void dispatch_say_open(struct dispatch *dispatch, const struct lane *lane, const char *kind, const char *reason);
 
 #endif

@@ -5,8 +5,9 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "policy/blame.h"
 #include "io/jsontext.h"
+#include "io/probe_input.h"
+#include "policy/blame.h"
 
 static char *copy(const char *bytes, size_t len)
 {
@@ -61,6 +62,9 @@ void probe_free(struct probe **probe)
 	free(dead->model_id);
 	free(dead->input);
 	free(dead->earlier);
+	if (dead->sizes)
+		probe_input_clear(dead->sizes);
+	mem_free(&dead->sizes);
 	mem_free(probe);
 }
 

@@ -10,9 +10,11 @@
 
 #include "base/list.h"
 #include "core/store.h"
+#include "policy/gate.h"
 
 struct buf;
 struct lane;
+struct probe_input;
 struct worker;
 
 /* One answer, as it came. */
@@ -22,17 +24,18 @@ struct probe_turn {
 };
 
 enum probe_state {
-	PROBE_QUEUED,  /* in its lane's queue, with no worker */
+	PROBE_QUEUED,  /* in its family's queue, with no worker */
 	PROBE_CALLING, /* a call of it is permitted: in its worker's `calling` list, holds a slot of its lane
 			*/
 	PROBE_BETWEEN, /* a turn came; waits in its lane for the next call's turn, its worker keeps it */
 };
 
 struct probe {
-	struct list link; /* in lane->queue or lane->between, by state; in worker->calling while CALLING */
+	struct list link; /* in its family's queue or between, by state; in worker->calling while CALLING */
 	struct list in_worker; /* in worker->held while it has a worker */
 	enum probe_state state;
 	struct lane *lane;
+	size_t family;	       /* of the lane's gate */
 	struct worker *worker; /* NULL while QUEUED */
 
 	int64_t id;
@@ -53,6 +56,13 @@ struct probe {
 	bool last_seen;	 /* its last turn came: only the result is missing */
 
 	int64_t input_tokens, output_tokens, reasoning_tokens, duration_ms; /* over all turns */
+
+	/* What calls take from the limits. */
+	struct gate_ticket ticket; /* of the call under way */
+	struct gate_cost cost;	   /* that the next call is expected to have */
+	int costed_turn;	   /* the turn that `cost` is of; 0 = of none yet */
+	int64_t context_tokens;	   /* sent again with the next call: what the last one had in and out */
+	struct probe_input *sizes; /* NULL until they are asked for */
 
 	int fails, deaths, solo_deaths;
 	int64_t limited_since_ms; /* monotonic; 0 = not waiting out a rate limit */

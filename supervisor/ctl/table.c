@@ -36,7 +36,8 @@ const char *table_status_color(const struct table_style *style, const char *stat
 		{ "degraded", "\033[31m" },  { "parked", "\033[31m" },	  { "no-key", "\033[33m" },
 		{ "paused", "\033[33m" },    { "simulated", "\033[35m" }, { "error", "\033[31m" },
 		{ "warning", "\033[33m" },   { "starting", "\033[33m" },  { "suspect", "\033[31m" },
-		{ "stopping", "\033[33m" },
+		{ "stopping", "\033[33m" },  { "ok", "\033[32m" },	  { "key refused", "\033[31m" },
+		{ "no credit", "\033[31m" }, { "failing", "\033[31m" },	  { "unclear", "\033[33m" },
 	};
 
 	for (size_t i = 0; style->color && i < ARRAY_LEN(colors); i++)

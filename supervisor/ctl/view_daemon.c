@@ -11,6 +11,7 @@
 static const struct column provider_columns[] = {
 	{ .title = "PROVIDER", .path = "provider" },
 	{ .title = "STATE", .path = "state", .kind = COLUMN_STATUS },
+	{ .title = "HEALTH", .path = "health.verdict", .kind = COLUMN_STATUS, .optional = true },
 	{ .title = "KEY", .path = "keyEnv" },
 	{ .title = "REQ/MIN", .path = "requestsPerMinute", .kind = COLUMN_COUNT },
 	{ .title = "IN FLIGHT", .path = "inFlight", .kind = COLUMN_COUNT },
@@ -28,12 +29,16 @@ static const struct column provider_fields[] = {
 	{ .title = "State", .path = "state", .kind = COLUMN_STATUS },
 	{ .title = "Waits for", .path = "why", .optional = true },
 	{ .title = "Until", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = "Health", .path = "health.verdict", .kind = COLUMN_STATUS, .optional = true },
+	{ .title = "… because", .path = "health.detail", .optional = true },
+	{ .title = "… looked at", .path = "health.checkedMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = "… answered in", .path = "health.tookMs", .kind = COLUMN_MS, .optional = true },
 	{ .title = "Key variable", .path = "keyEnv" },
 	{ .title = "Key is set", .path = "keySet", .kind = COLUMN_JSON },
 	{ .title = "Base URL", .path = "baseUrl", .optional = true },
 	{ .title = "Simulated", .path = "simulated", .kind = COLUMN_YES, .optional = true },
-	{ .title = "Requests/min", .path = "requestsPerMinute", .kind = COLUMN_COUNT },
-	{ .title = "Concurrency", .path = "concurrency", .kind = COLUMN_COUNT },
+	{ .title = "Breaker", .path = "breaker" },
+	{ .title = "Next trial call", .path = "recheckMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = "In flight", .path = "inFlight", .kind = COLUMN_COUNT },
 	{ .title = "Queued", .path = "queued", .kind = COLUMN_COUNT },
 	{ .title = "Between turns", .path = "between", .kind = COLUMN_COUNT },
@@ -45,6 +50,27 @@ static const struct column provider_fields[] = {
 	{ .title = "Rate limited", .path = "limited", .kind = COLUMN_COUNT },
 	{ .title = "Last success", .path = "lastSuccessMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = "Last error", .path = "lastError", .optional = true },
+	{ .title = NULL },
+};
+
+static const struct column check_columns[] = {
+	{ .title = "PROVIDER", .path = "provider" },
+	{ .title = "HEALTH", .path = "verdict", .kind = COLUMN_STATUS },
+	{ .title = "LOOKED AT", .path = "checkedMs", .kind = COLUMN_UNTIL },
+	{ .title = "ANSWERED IN", .path = "tookMs", .kind = COLUMN_MS },
+	{ .title = "BECAUSE", .path = "detail", .shrinks = true, .optional = true },
+	{ .title = NULL },
+};
+
+static const struct column limit_columns[] = {
+	{ .title = "LIMIT OF", .path = "unit" },
+	{ .title = "MODELS", .path = "scope", .optional = true },
+	{ .title = "CONFIGURED", .path = "configured", .kind = COLUMN_COUNT },
+	{ .title = "TOLD", .path = "told", .kind = COLUMN_COUNT, .optional = true },
+	{ .title = "LEARNED", .path = "learned", .kind = COLUMN_COUNT, .optional = true },
+	{ .title = "IN EFFECT", .path = "limit", .kind = COLUMN_COUNT },
+	{ .title = "USED", .path = "used", .kind = COLUMN_COUNT },
+	{ .title = "LEFT NOW", .path = "left", .kind = COLUMN_COUNT },
 	{ .title = NULL },
 };
 
@@ -176,6 +202,12 @@ static void print_status(const struct table_style *style, const json_t *data)
 	view_section(style, provider_columns, json_object_get(data, "providers"));
 }
 
+static void print_provider(const struct table_style *style, const json_t *data)
+{
+	table_print_object(stdout, style, provider_fields, data);
+	view_section(style, limit_columns, json_object_get(data, "limits"));
+}
+
 static void print_worker(const struct table_style *style, const json_t *data)
 {
 	const json_t *crash = json_object_get(data, "crash");
@@ -251,13 +283,14 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 	case COMMAND_PROVIDERS_SHOW:
 	case COMMAND_PROVIDERS_PAUSE:
 	case COMMAND_PROVIDERS_RESUME:
-		table_print_object(stdout, style, provider_fields, data);
+		print_provider(style, data);
 		return true;
 	case COMMAND_SPOOL:
 		table_print_object(stdout, style, spool_fields, data);
 		return true;
 	case COMMAND_HEALTH:
 		table_print_object(stdout, style, health_fields, data);
+		view_section(style, check_columns, json_object_get(data, "providers"));
 		return true;
 	case COMMAND_CONFIG_SHOW:
 		view_items(style, config_columns, data, "Everything is at its default.");

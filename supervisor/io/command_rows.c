@@ -182,8 +182,10 @@ const struct command command_table[COMMAND_COUNT] = {
 		.words = "providers show",
 		.role = COMMAND_READ,
 		.summary = "All about one provider",
-		.args = ARGS(PROVIDER_ARG),
-		.examples = "proctorctl providers show openai",
+		.args = ARGS(PROVIDER_ARG{ .name = "check",
+					   .type = COMMAND_BOOL,
+					   .help = "look first whether it is up and takes the key; costs no tokens" }, ),
+		.examples = "proctorctl providers show openai\nproctorctl providers show openai --check",
 	},
 	[COMMAND_PROVIDERS_PAUSE] = {
 		.name = "providers.pause",
@@ -518,8 +520,8 @@ const struct command command_table[COMMAND_COUNT] = {
 		.name = "health",
 		.words = "health",
 		.role = COMMAND_READ,
-		.summary = "The last verdict on the Python environment, the workers and the database",
-		.args = ARGS({ .name = "now", .type = COMMAND_BOOL, .help = "run the check of the environment first" }, ),
+		.summary = "The last verdict on the Python environment, the workers, the database and the providers",
+		.args = ARGS({ .name = "now", .type = COMMAND_BOOL, .help = "check the environment and look at the providers first" }, ),
 	},
 	[COMMAND_CONFIG_SHOW] = {
 		.name = "config.show",

@@ -8,10 +8,12 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -359,6 +361,9 @@ void handover_fd(struct handover *h, const char *name, int *fd)
 
 int handover_keep_open(const struct handover *h, bool keep)
 {
+	/* What libraries opened without O_CLOEXEC would stay open, and belong to nobody. */
+	if (keep)
+		(void)close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 	for (size_t i = 0; i < json_array_size(h->fds); i++) {
 		int fd = (int)json_integer_value(json_array_get(h->fds, i));
 

@@ -79,6 +79,41 @@ static const char *get_digest(struct reader *r, const char *name, bool may_be_em
 	return text;
 }
 
+/* A member that may be absent or null, but is no other thing than an object: NULL then. */
+static json_t *maybe_object(struct reader *r, const char *name)
+{
+	json_t *value = json_object_get(r->object, name);
+
+	if (value && !json_is_null(value) && !json_is_object(value))
+		r->wrong = r->wrong ? r->wrong : name;
+	return json_is_object(value) ? value : NULL;
+}
+
+static void read_limit(struct reader *limits, const char *name, struct msg_limit *ret)
+{
+	struct reader r = { .object = maybe_object(limits, name) };
+
+	ret->limit = maybe_int(&r, "limit", INT64_MAX, -1);
+	ret->remaining = maybe_int(&r, "remaining", INT64_MAX, -1);
+	ret->reset_ms = maybe_int(&r, "reset_ms", INT64_MAX / 4, -1);
+	if (r.wrong)
+		limits->wrong = limits->wrong ? limits->wrong : name;
+}
+
+static void read_limits(struct reader *r, struct msg *msg)
+{
+	struct reader limits = { .object = maybe_object(r, "limits") };
+
+	msg->has_limits = limits.object;
+	read_limit(&limits, "requests", &msg->limits.requests);
+	read_limit(&limits, "tokens", &msg->limits.tokens);
+	read_limit(&limits, "input_tokens", &msg->limits.input_tokens);
+	read_limit(&limits, "output_tokens", &msg->limits.output_tokens);
+	msg->limits.retry_after_ms = maybe_int(&limits, "retry_after_ms", INT64_MAX / 4, -1);
+	if (limits.wrong)
+		r->wrong = r->wrong ? r->wrong : "limits";
+}
+
 static void read_hello(struct reader *r, struct msg *msg)
 {
 	msg->protocol = (int)get_int(r, "protocol", 0, INT32_MAX);
@@ -104,6 +139,7 @@ static void read_turn(struct reader *r, struct msg *msg)
 	msg->output_tokens = get_int(&usage, "output", 0, INT32_MAX);
 	msg->reasoning_tokens = get_int(&usage, "reasoning", 0, INT32_MAX);
 	r->wrong = r->wrong ? r->wrong : usage.wrong;
+	read_limits(r, msg);
 }
 
 static void read_error(struct reader *r, struct msg *msg)
@@ -115,6 +151,7 @@ static void read_error(struct reader *r, struct msg *msg)
 	msg->retryable = get_bool(&error, "retryable");
 	msg->retry_after_ms = maybe_int(&error, "retryAfterMs", INT64_MAX / 4, -1);
 	msg->status_code = (int)maybe_int(&error, "statusCode", 999, 0);
+	read_limits(&error, msg);
 	msg->given_back = json_is_true(
 		json_object_get(json_object_get(error.object, "details"), "givenBack"));
 	r->wrong = r->wrong ? r->wrong : error.wrong;

@@ -29,6 +29,20 @@ enum msg_type {
 #undef X
 };
 
+/* What a provider's headers said of one of its limits; each -1 when not told. */
+struct msg_limit {
+	int64_t limit;	   /* units in the span of the limit, which no provider names */
+	int64_t remaining; /* of it, when the answer was sent */
+	int64_t reset_ms;  /* from then on, until all of it is there again */
+};
+
+/* Of requests some providers tell the limit of a day under the name of the others' minute: a reset_ms above
+ * 120,000 is no minute's. Told apart by the reader. */
+struct msg_limits {
+	struct msg_limit requests, tokens, input_tokens, output_tokens;
+	int64_t retry_after_ms; /* -1 when not told */
+};
+
 /* Strings are valid until msg_free(). */
 struct msg {
 	enum msg_type type;
@@ -45,6 +59,9 @@ struct msg {
 	const char *prev, *digest;
 	size_t body_bytes;
 	int64_t latency_ms, input_tokens, output_tokens, reasoning_tokens;
+	/* turn, result of a failure */
+	bool has_limits;
+	struct msg_limits limits; /* when has_limits */
 	/* result */
 	bool success;
 	const char *model_version; /* NULL when not told */

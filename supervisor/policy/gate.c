@@ -1,172 +1,283 @@
+/* A call's way in and out; parking, the breaker and the day. */
+
 #include "policy/gate.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <limits.h>
+#include <string.h>
 
 #include "base/mem.h"
-#include "policy/bucket.h"
+#include "policy/gate_private.h"
 
-struct gate {
-	struct bucket *requests;
-	int concurrency; /* 0 = no limit */
-	int in_flight;
-	int64_t paused_until_ms; /* 0 = never paused */
-	char *parked;		 /* reason; NULL = not parked */
-};
-
-int gate_new(const struct gate_params *params, int64_t now_ms, struct gate **ret)
+enum gate_why gate_day_why(const struct gate_day *d, int64_t cost)
 {
-	struct bucket *requests;
-	struct gate *g;
-	int r;
-
-	if (params->concurrency < 0)
-		return -ERANGE;
-	r = bucket_new(params->requests_per_min, params->burst, now_ms, &requests);
-	if (r < 0)
-		return r;
-	g = mem_alloc(sizeof(*g));
-	g->requests = requests;
-	g->concurrency = params->concurrency;
-	*ret = g;
-	return 0;
+	if (d->most && cost > d->most)
+		return GATE_NEVER;
+	if (d->most && cost > d->most - d->used)
+		return GATE_UNIT;
+	return d->cap >= 0 && cost > d->cap - d->used ? GATE_NO_GRANT : GATE_OPEN;
 }
 
-void gate_free(struct gate **g)
+/* Never below 0, never beyond what a counter can hold. */
+static void count(struct gate_day *d, int64_t more)
 {
-	if (!*g)
-		return;
-	bucket_free(&(*g)->requests);
-	mem_free(&(*g)->parked);
-	mem_free(g);
+	if (more > INT64_MAX - d->used)
+		d->used = INT64_MAX;
+	else
+		d->used = d->used + more > 0 ? d->used + more : 0;
 }
 
-int gate_configure(struct gate *g, const struct gate_params *params, int64_t now_ms)
+static bool has_room(const struct gate_family *f, int64_t now_ms, const struct gate_cost *cost)
 {
-	int r;
+	for (enum gate_unit u = 0; u < GATE_UNITS; u++) {
+		struct gate_scope *s = f->holds[u];
 
-	if (params->concurrency < 0)
-		return -ERANGE;
-	r = bucket_set_rate(g->requests, params->requests_per_min, params->burst, now_ms);
-	if (r < 0)
-		return r;
-	g->concurrency = params->concurrency;
-	return 0;
-}
-
-void gate_go_on(struct gate *g, const struct gate_standing *standing, int64_t now_ms)
-{
-	g->in_flight = standing->in_flight;
-	g->paused_until_ms = standing->paused_until_ms;
-	bucket_set_level(g->requests, now_ms, standing->level);
-}
-
-static bool is_full(const struct gate *g)
-{
-	return g->concurrency && g->in_flight >= g->concurrency;
-}
-
-bool gate_enter(struct gate *g, int64_t now_ms)
-{
-	if (g->parked || now_ms < g->paused_until_ms || is_full(g))
-		return false;
-	if (!bucket_take(g->requests, now_ms, 1))
-		return false;
-	g->in_flight++;
+		if (!cost->of[u])
+			continue;
+		if (gate_is_paced(u) ? limit_wait_ms(s->limits[u], now_ms, cost->of[u]) != 0
+				     : gate_day_why(gate_day_of(s, u), cost->of[u]) != GATE_OPEN)
+			return false;
+	}
 	return true;
 }
 
-void gate_leave(struct gate *g)
+static void take(const struct gate_family *f, int64_t now_ms, struct gate_ticket *t)
 {
-	assert(g->in_flight > 0);
+	for (enum gate_unit u = 0; u < GATE_UNITS; u++) {
+		struct gate_scope *s = f->holds[u];
+		int64_t cost = t->reserved.of[u];
+
+		if (!cost)
+			continue;
+		if (!gate_is_paced(u)) {
+			count(gate_day_of(s, u), cost);
+			continue;
+		}
+		limit_take(s->limits[u], now_ms, cost);
+		s->taken[u] += cost;
+		t->own.taken[u] = s->taken[u];
+	}
+}
+
+static void take_slot(struct gate *g, const struct gate_family *f, int64_t now_ms, struct gate_ticket *t)
+{
+	memcpy(t->held_by, f->holds, sizeof(t->held_by));
+	t->slot = f->slot;
+	t->scope = f->scope;
+	t->taken_ms = now_ms;
+	t->own.era = g->era;
+	t->own.day = g->day;
+	f->slot->in_flight++;
+	g->in_flight++;
+}
+
+bool gate_enter(struct gate *g, size_t family, int64_t now_ms, const struct gate_cost *cost,
+		struct gate_ticket *ret)
+{
+	const struct gate_family *f = &g->families[family];
+
+	assert(family < g->family_count);
+	if (gate_is_shut(g, now_ms) || !breaker_lets(&g->breaker, now_ms) ||
+	    now_ms < f->scope->paused_until_ms || gate_is_full(f->slot) || !has_room(f, now_ms, cost))
+		return false;
+	*ret = (struct gate_ticket){ .reserved = *cost };
+	take(f, now_ms, ret);
+	take_slot(g, f, now_ms, ret);
+	ret->own.tries_breaker = breaker_begin(&g->breaker, now_ms);
+	ret->own.tries_parked = g->parking.trying = g->parking.reason != NULL;
+	ret->trial = ret->own.tries_breaker || ret->own.tries_parked;
+	return true;
+}
+
+void gate_readmit(struct gate *g, size_t family, int64_t now_ms, struct gate_ticket *ret)
+{
+	assert(family < g->family_count);
+	*ret = (struct gate_ticket){ .slot = NULL };
+	take_slot(g, &g->families[family], now_ms, ret);
+}
+
+/* What is charged of the unit in the end. */
+static int64_t charged(const struct gate_ticket *t, enum gate_unit u, enum gate_end end,
+		       const struct gate_cost *real)
+{
+	switch (end) {
+	case GATE_ANSWERED:
+		return real->of[u];
+	case GATE_REFUSED:
+		return u == GATE_REQUESTS || u == GATE_REQUESTS_DAY ? t->reserved.of[u] : 0;
+	case GATE_UNSENT:
+		return 0;
+	case GATE_BROKEN:
+	case GATE_FAILED:
+		break;
+	}
+	return t->reserved.of[u];
+}
+
+static void settle(struct gate *g, const struct gate_ticket *t, int64_t now_ms, enum gate_end end,
+		   const struct gate_cost *real)
+{
+	for (enum gate_unit u = 0; u < GATE_UNITS; u++) {
+		struct gate_scope *s = t->held_by[u];
+		int64_t cost, reserved = t->reserved.of[u];
+
+		if (!reserved)
+			continue;
+		cost = charged(t, u, end, real);
+		if (!gate_is_paced(u)) {
+			/* What was reserved yesterday was counted yesterday. */
+			if (t->own.day == g->day)
+				count(gate_day_of(s, u), cost - reserved);
+			continue;
+		}
+		if (cost != reserved)
+			limit_settle(s->limits[u], now_ms, t->taken_ms, reserved, cost);
+		s->taken[u] += cost - reserved;
+		if (end == GATE_ANSWERED)
+			limit_answered(s->limits[u], now_ms);
+	}
+}
+
+static void unpark(struct gate *g)
+{
+	mem_free(&g->parking.reason);
+	g->parking = (struct gate_parking){ .reason = NULL };
+}
+
+/* The trial of a parked lane is over. A limit's refusal shows as well as an answer that the account works. */
+static void end_recheck(struct gate *g, int64_t now_ms, enum gate_end end)
+{
+	struct gate_parking *p = &g->parking;
+
+	p->trying = false;
+	if (end == GATE_ANSWERED || end == GATE_REFUSED) {
+		unpark(g);
+		return;
+	}
+	if (end == GATE_UNSENT)
+		return; /* it has tried nothing: the next one may */
+	p->recheck_ms = p->recheck_ms < p->recheck_max_ms / 2 ? 2 * p->recheck_ms : p->recheck_max_ms;
+	p->recheck_at_ms = p->recheck_ms ? now_ms + p->recheck_ms : 0;
+}
+
+static bool tell_breaker(struct gate *g, bool trial, int64_t now_ms, enum gate_end end, uint32_t random)
+{
+	switch (end) {
+	case GATE_ANSWERED:
+	case GATE_REFUSED:
+		breaker_success(&g->breaker, trial);
+		return false;
+	case GATE_BROKEN:
+		return breaker_failure(&g->breaker, &breaker_defaults, now_ms, trial, random);
+	case GATE_FAILED:
+	case GATE_UNSENT:
+		break;
+	}
+	breaker_void(&g->breaker, trial);
+	return false;
+}
+
+bool gate_leave(struct gate *g, struct gate_ticket *ticket, int64_t now_ms, enum gate_end end,
+		const struct gate_cost *real, uint32_t random)
+{
+	struct gate_scope *slot = ticket->slot;
+	bool current = ticket->own.era == g->era, opened;
+
+	assert(slot && slot->in_flight > 0 && g->in_flight > 0);
+	settle(g, ticket, now_ms, end, real);
+	if (end == GATE_ANSWERED)
+		gate_recover_concurrency(slot, now_ms);
+	slot->in_flight--;
 	g->in_flight--;
+	if (ticket->own.tries_parked && current && g->parking.trying)
+		end_recheck(g, now_ms, end);
+	opened = tell_breaker(g, ticket->own.tries_breaker && current, now_ms, end, random);
+	*ticket = (struct gate_ticket){ .slot = NULL };
+	return opened;
 }
 
-void gate_pause_until(struct gate *g, int64_t until_ms)
-{
-	if (until_ms > g->paused_until_ms)
-		g->paused_until_ms = until_ms;
-}
+/* ---- park, breaker, day ---- */
 
-int64_t gate_paused_until(const struct gate *g)
+void gate_park(struct gate *g, enum gate_park kind, const char *reason, int64_t now_ms, int64_t recheck_ms,
+	       int64_t recheck_max_ms)
 {
-	return g->paused_until_ms;
-}
+	struct gate_parking *p = &g->parking;
+	bool first = !p->reason;
 
-void gate_park(struct gate *g, const char *reason)
-{
-	if (!g->parked)
-		g->parked = mem_strdup(reason);
+	if (first)
+		p->reason = mem_strdup(reason);
+	if (kind == GATE_PARK_OPERATOR) {
+		/* His word stands, also above what was parked before and against a trial under way. */
+		p->kind = kind;
+		p->recheck_at_ms = 0;
+		p->trying = false;
+	} else if (first) {
+		p->kind = kind;
+		p->recheck_ms = recheck_ms;
+		p->recheck_max_ms = recheck_max_ms > recheck_ms ? recheck_max_ms : recheck_ms;
+		p->recheck_at_ms = recheck_ms > 0 ? now_ms + recheck_ms : 0;
+	}
 }
 
 const char *gate_parked_reason(const struct gate *g)
 {
-	return g->parked;
+	return g->parking.reason;
+}
+
+enum gate_park gate_parked_kind(const struct gate *g)
+{
+	return g->parking.kind;
+}
+
+int64_t gate_recheck_at(const struct gate *g)
+{
+	return g->parking.trying ? 0 : g->parking.recheck_at_ms;
+}
+
+void gate_recheck_now(struct gate *g, int64_t now_ms)
+{
+	struct gate_parking *p = &g->parking;
+
+	if (p->reason && p->kind != GATE_PARK_OPERATOR && !p->trying)
+		p->recheck_at_ms = now_ms;
 }
 
 void gate_resume(struct gate *g)
 {
-	mem_free(&g->parked);
-	g->paused_until_ms = 0;
+	unpark(g);
+	g->breaker = (struct breaker){ .state = BREAKER_CLOSED };
+	g->era++;
+	for (size_t i = 0; i < g->scope_count; i++)
+		g->scopes[i]->paused_until_ms = 0;
 }
 
-enum gate_why gate_why(const struct gate *g, int64_t now_ms, int64_t *ret_wait_ms)
+bool gate_check(struct gate *g, int64_t now_ms, bool good, uint32_t random)
 {
-	enum gate_why why = GATE_OPEN;
-	int64_t wait = bucket_wait_ms(g->requests, now_ms, 1);
-
-	if (g->parked) {
-		why = GATE_PARKED;
-		wait = -1;
-	} else if (now_ms < g->paused_until_ms) {
-		why = GATE_PAUSED;
-		wait = g->paused_until_ms - now_ms;
-	} else if (is_full(g)) {
-		why = GATE_CONCURRENCY;
-		wait = -1;
-	} else if (wait > 0) {
-		why = GATE_RATE;
-	}
-	if (ret_wait_ms)
-		*ret_wait_ms = wait;
-	return why;
+	return breaker_check(&g->breaker, &breaker_defaults, now_ms, good, random);
 }
 
-const char *gate_why_name(enum gate_why why)
+static void empty_days(struct gate_scope *const *scopes, size_t len)
 {
-	static const char *const names[] = {
-		[GATE_OPEN] = "open",	  [GATE_RATE] = "rate",	    [GATE_CONCURRENCY] = "concurrency",
-		[GATE_PAUSED] = "paused", [GATE_PARKED] = "parked",
-	};
-
-	return (unsigned)why < ARRAY_LEN(names) ? names[why] : "?";
+	for (size_t i = 0; i < len; i++)
+		for (size_t d = 0; d < GATE_DAYS; d++)
+			scopes[i]->days[d].used = 0;
 }
 
-int gate_in_flight(const struct gate *g)
+void gate_new_day(struct gate *g, int64_t end_ms)
 {
-	return g->in_flight;
+	g->day++;
+	g->day_ends_ms = end_ms;
+	empty_days(g->scopes, g->scope_count);
+	empty_days(g->removed, g->removed_count);
 }
 
-int gate_room(const struct gate *g, int64_t now_ms, int64_t horizon_ms)
+void gate_add_used(struct gate *g, size_t index, enum gate_unit unit, int64_t used)
 {
-	int64_t start = now_ms, room;
-
-	if (g->parked || is_full(g))
-		return 0;
-	if (g->paused_until_ms > now_ms) {
-		if (g->paused_until_ms - now_ms >= horizon_ms)
-			return 0;
-		start = g->paused_until_ms;
-		horizon_ms -= start - now_ms;
-	}
-	room = bucket_room(g->requests, start, horizon_ms);
-	if (g->concurrency && room > g->concurrency - g->in_flight)
-		room = g->concurrency - g->in_flight;
-	return room > INT_MAX ? INT_MAX : (int)room;
+	assert(index < g->scope_count && !gate_is_paced(unit) && unit < GATE_UNITS);
+	count(gate_day_of(g->scopes[index], unit), used);
 }
 
-int64_t gate_level(const struct gate *g, int64_t now_ms)
+void gate_set_day_cap(struct gate *g, size_t index, enum gate_unit unit, int64_t most)
 {
-	return bucket_level(g->requests, now_ms);
+	assert(index < g->scope_count && !gate_is_paced(unit) && unit < GATE_UNITS);
+	gate_day_of(g->scopes[index], unit)->cap = most < 0 ? -1 : most;
 }

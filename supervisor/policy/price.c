@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -10,6 +11,7 @@
 
 struct row {
 	char *glob;
+	int64_t first_day;
 	struct price price;
 };
 
@@ -71,6 +73,49 @@ int price_parse(const char *text, int64_t *ret)
 	return 0;
 }
 
+static bool is_date_shape(const char *text)
+{
+	static const char shape[] = "0000-00-00";
+
+	for (size_t i = 0; shape[i]; i++) {
+		if (shape[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i])
+			return false;
+	}
+	return !text[strlen(shape)];
+}
+
+static bool is_leap_year(int64_t year)
+{
+	return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+static int64_t days_in(int64_t year, int64_t month)
+{
+	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+
+	return days[month - 1] + (month == 2 && is_leap_year(year));
+}
+
+int price_parse_day(const char *text, int64_t *ret)
+{
+	int64_t year, month, day, days = 0;
+
+	if (!is_date_shape(text) || parse_digits(text, 9999, &year) < 0 ||
+	    parse_digits(text + 5, 12, &month) < 0 || parse_digits(text + 8, 31, &day) < 0)
+		return -EINVAL;
+	if (year < 1970 || month < 1 || day < 1 || day > days_in(year, month))
+		return -EINVAL;
+	for (int64_t y = 1970; y < year; y++)
+		days += 365 + is_leap_year(y);
+	for (int64_t m = 1; m < month; m++)
+		days += days_in(year, m);
+	days += day - 1;
+	if (days == 0)
+		return -EINVAL;
+	*ret = days;
+	return 0;
+}
+
 static int64_t times(int64_t tokens, int64_t e10)
 {
 	int64_t product;
@@ -108,17 +153,41 @@ void price_table_free(struct price_table **t)
 	mem_free(t);
 }
 
-void price_table_add(struct price_table *t, const char *glob, const struct price *p)
+bool price_table_has(const struct price_table *t, const char *glob)
 {
-	t->rows = mem_resize(t->rows, t->len + 1, sizeof(t->rows[0]));
-	t->rows[t->len++] = (struct row){ .glob = mem_strdup(glob), .price = *p };
+	for (size_t i = 0; i < t->len; i++) {
+		if (!strcmp(t->rows[i].glob, glob))
+			return true;
+	}
+	return false;
 }
 
-struct price price_table_find(const struct price_table *t, const char *model_id)
+void price_table_add(struct price_table *t, const char *glob, int64_t first_day, const struct price *p)
+{
+	t->rows = mem_resize(t->rows, t->len + 1, sizeof(t->rows[0]));
+	t->rows[t->len++] = (struct row){ .glob = mem_strdup(glob), .first_day = first_day, .price = *p };
+}
+
+/* Of the rows with this glob, the latest that applies. */
+static struct price price_on_day(const struct price_table *t, const char *glob, int64_t day)
+{
+	const struct row *latest = NULL;
+
+	for (size_t i = 0; i < t->len; i++) {
+		const struct row *row = &t->rows[i];
+
+		if (row->first_day <= day && !strcmp(row->glob, glob) &&
+		    (!latest || row->first_day > latest->first_day))
+			latest = row;
+	}
+	return latest ? latest->price : (struct price){ .known = false };
+}
+
+struct price price_table_find(const struct price_table *t, const char *model_id, int64_t day)
 {
 	for (size_t i = 0; i < t->len; i++) {
 		if (!fnmatch(t->rows[i].glob, model_id, 0))
-			return t->rows[i].price;
+			return price_on_day(t, t->rows[i].glob, day);
 	}
 	return (struct price){ .known = false };
 }

@@ -33,6 +33,14 @@ NOT_INHERITED = KEY_VARIABLES + ("DATABASE_URL", "FAIL_MODEL_ID", "JOURNAL_STREA
 LIBPQ_OPTIONS = {"PGDATABASE": "dbname", "PGTARGETSESSIONATTRS": "target_session_attrs",
                  "PGCONNECT_TIMEOUT": "connect_timeout", "PGAPPNAME": "application_name"}
 
+# The defaults are those of a new account, at which a test would wait for minutes; and no test may look at a real
+# provider.
+QUIET = {"ramp_up": "0s", "health_interval": "0"}
+NO_TOKEN_LIMITS = {
+    "provider:openai": {"tokens_per_minute": 0, **QUIET},
+    "provider:anthropic": {"input_tokens_per_minute": 0, "output_tokens_per_minute": 0, **QUIET},
+    **{f"provider:{name}": QUIET for name in ("google", "xai", "deepseek", "mistral", "simulated")}}
+
 
 def merge_ini(base, overrides):
     """A copy of base with the overrides' keys in; a key or section whose value is None is left out."""
@@ -136,7 +144,7 @@ class Daemon:
             daemon["user"] = place.UNPRIVILEGED
         if has_keys:
             daemon["key_file"] = self.key_path
-        return {"daemon": daemon, "pool:probe": {"size": 1}}
+        return {"daemon": daemon, "pool:probe": {"size": 1}, **NO_TOKEN_LIMITS}
 
     def __enter__(self):
         return self.start()

@@ -40,6 +40,22 @@ def test_live_keys_take_effect_and_untouched_workers_stay(make_daemon, make_fake
     assert shown(daemon, "retry", "max_tries") == "9"
 
 
+def test_limits_of_models_come_change_and_go_by_a_reload(make_daemon, make_fake):
+    daemon = make_daemon(make_fake(WORKING).ini()).wait_ready()
+    section = "limit:openai/gpt-4*"
+    for keys, applied in [({"requests_per_minute": 60}, [f"[{section}]"]),
+                          ({"requests_per_minute": 90, "concurrency": 2},
+                           [f"[{section}] concurrency", f"[{section}] requests_per_minute"])]:
+        daemon.write_ini({section: keys})
+        answer = daemon.call("reload")
+        assert (sorted(answer["applied"]), answer["needsRestart"]) == (applied, [])
+    assert shown(daemon, section, "requests_per_minute") == "90"
+    assert shown(daemon, section, "tokens_per_minute") == "inherit"
+    daemon.write_ini({section: None, "provider:openai": {"budget_usd_per_day": "2.5"}})
+    assert sorted(daemon.call("reload")["applied"]) == [f"[{section}]", "[provider:openai] budget_usd_per_day"]
+    assert shown(daemon, "provider:openai", "budget_usd_per_day") == "2.50"
+
+
 def test_what_needs_a_restart_is_named_and_not_applied(make_daemon, make_fake):
     daemon = make_daemon(make_fake(WORKING).ini()).wait_ready()
     daemon.write_ini({"daemon": {"run_dir": "/var/tmp/elsewhere"}, "control": {"mode": "0600"}})

@@ -195,6 +195,36 @@ static const struct {
 	{ KEY_PROVIDER, "base_url", "http://", NULL, "http://HOST" },
 	{ KEY_PROVIDER, "base_url", "http:///x", NULL, "http://HOST" },
 	{ KEY_PROVIDER, "base_url", "http://h/?key=secret", NULL, "without query" },
+	{ KEY_PROVIDER, "budget_usd_per_day", "0", "0", NULL },
+	{ KEY_PROVIDER, "budget_usd_per_day", "0.00", "0", NULL },
+	{ KEY_PROVIDER, "budget_usd_per_day", "25", "25", NULL },
+	{ KEY_PROVIDER, "budget_usd_per_day", "2.5", "2.50", NULL },
+	{ KEY_PROVIDER, "budget_usd_per_day", "2.05000", "2.05", NULL },
+	{ KEY_PROVIDER, "budget_usd_per_day", "0.125", "0.125", NULL },
+	{ KEY_PROVIDER, "budget_usd_per_day", "999999.9999", "999999.9999", NULL },
+	{ KEY_PROVIDER, "budget_usd_per_day", "1000000", "1000000", NULL },
+	{ KEY_PROVIDER, "budget_usd_per_day", "1000000.0001", NULL,
+	  "is not US dollars from 0 to 1000000 with up to four decimals, as 25 or 2.50" },
+	{ KEY_PROVIDER, "budget_usd_per_day", "0.00001", NULL, "up to four decimals" },
+	{ KEY_PROVIDER, "budget_usd_per_day", "$5", NULL, "'$5' is not US dollars" },
+	{ KEY_PROVIDER, "budget_usd_per_day", "-1", NULL, "'-1' is not US dollars" },
+	{ KEY_PROVIDER, "budget_usd_per_day", "1,5", NULL, "'1,5' is not US dollars" },
+	{ KEY_PROVIDER, "budget_usd_per_day", "5.", NULL, "'5.' is not US dollars" },
+	{ KEY_PROVIDER, "budget_usd_per_day", "", NULL, "empty; allowed is US dollars" },
+	{ KEY_PROVIDER, "requests_window", "1s", "1s", NULL },
+	{ KEY_PROVIDER, "requests_window", "999ms", NULL, "a duration from 1s to 1m" },
+	{ KEY_PROVIDER, "requests_window", "61s", NULL, "a duration from 1s to 1m" },
+	{ KEY_PROVIDER, "ramp_up", "0", "0s", NULL },
+	{ KEY_PROVIDER, "ramp_up", "2h", NULL, "a duration from 0s to 1h" },
+	{ KEY_LIMIT, "requests_per_minute", "inherit", "inherit", NULL },
+	{ KEY_LIMIT, "requests_per_minute", "0", "0", NULL },
+	{ KEY_LIMIT, "requests_per_minute", "1000000000", "1000000000", NULL },
+	{ KEY_LIMIT, "requests_per_minute", "-1", NULL, "inherit, or a whole number from 0 to 1000000000" },
+	{ KEY_LIMIT, "requests_per_minute", "Inherit", NULL, "'Inherit' is not inherit, or a whole number" },
+	{ KEY_LIMIT, "requests_per_minute", "", NULL, "empty; allowed is inherit, or a whole number" },
+	{ KEY_LIMIT, "concurrency", "inherit", "inherit", NULL },
+	{ KEY_LIMIT, "concurrency", "1000000", "1000000", NULL },
+	{ KEY_LIMIT, "concurrency", "1000001", NULL, "inherit, or a whole number from 0 to 1000000" },
 	{ KEY_PROVIDER, "requests_per_minute", "1000000000", "1000000000", NULL },
 	{ KEY_PROVIDER, "requests_per_minute", "1000000001", NULL, "a whole number from 0 to 1000000000" },
 };
@@ -208,6 +238,7 @@ union any {
 	struct config_pool pool;
 	struct config_service service;
 	struct config_provider provider;
+	struct config_limit limit;
 };
 
 static void check_row(size_t i)

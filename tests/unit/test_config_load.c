@@ -39,6 +39,8 @@ static void test_no_file_gives_the_defaults(void **state)
 	assert_int_equal(c->control.mode, 0660);
 	assert_int_equal(c->control.max_clients, 64);
 	assert_int_equal(c->daemon.events_retention_ms, INT64_C(2592000000));
+	assert_int_equal(c->daemon.stalled_after_ms, 900000);
+	assert_int_equal(c->nlimits, 0);
 	assert_int_equal(c->ngroups, 1);
 	assert_string_equal(config_root(c)->name, "root");
 	assert_string_equal(config_root(c)->group, "");
@@ -68,15 +70,15 @@ static void test_each_provider_has_its_own_defaults(void **state)
 {
 	static const struct {
 		const char *name, *key_env;
-		int64_t requests_per_minute;
+		int64_t requests_per_minute, span_ms, tokens, input_tokens, output_tokens;
 	} rows[CONFIG_PROVIDERS] = {
-		{ "openai", "OPENAI_API_KEY", 500 },
-		{ "anthropic", "ANTHROPIC_API_KEY", 50 },
-		{ "google", "GOOGLE_API_KEY", 15 },
-		{ "xai", "XAI_API_KEY", 480 },
-		{ "deepseek", "DEEPSEEK_API_KEY", 0 },
-		{ "mistral", "MISTRAL_API_KEY", 60 },
-		{ "simulated", "", 0 },
+		{ "openai", "OPENAI_API_KEY", 500, 60000, 30000, 0, 0 },
+		{ "anthropic", "ANTHROPIC_API_KEY", 50, 60000, 0, 40000, 8000 },
+		{ "google", "GOOGLE_API_KEY", 15, 60000, 0, 0, 0 },
+		{ "xai", "XAI_API_KEY", 480, 60000, 0, 0, 0 },
+		{ "deepseek", "DEEPSEEK_API_KEY", 0, 60000, 0, 0, 0 },
+		{ "mistral", "MISTRAL_API_KEY", 60, 1000, 0, 0, 0 },
+		{ "simulated", "", 0, 60000, 0, 0, 0 },
 	};
 	AUTO(config_free) struct config *c = load("[provider:google]\nconcurrency = 3\n");
 
@@ -89,6 +91,13 @@ static void test_each_provider_has_its_own_defaults(void **state)
 			       p->requests_per_minute == rows[i].requests_per_minute,
 		       "%s: %s, %lld", p->name, p->key_env, (long long)p->requests_per_minute);
 		expect(p->concurrency == (i == 2 ? 3 : 100), "%s: %d", p->name, p->concurrency);
+		expect(p->requests_span_ms == rows[i].span_ms && p->tokens_per_minute == rows[i].tokens &&
+			       p->input_tokens_per_minute == rows[i].input_tokens &&
+			       p->output_tokens_per_minute == rows[i].output_tokens,
+		       "%s: span or tokens", p->name);
+		expect(p->requests_per_day == 0 && p->budget_day_e10 == 0 && p->ramp_ms == 10000 &&
+			       p->health_interval_ms == 300000 && p->recheck_ms == 900000,
+		       "%s: what all have", p->name);
 	}
 	assert_null(config_find_provider(c, "acme"));
 	assert_null(config_provider_names[CONFIG_PROVIDERS]);
@@ -110,6 +119,7 @@ static void test_a_file_fills_the_structs(void **state)
 				"ready_command = /bin/is 'sim up'\nready_interval = 50ms\nstop_signal = INT\n"
 				"death_signal = QUIT\nmemory_limit = 64M\ncpu_limit = 90s\n"
 				"[provider:xai]\nbase_url = http://127.0.0.1:9/xai\nrequests_per_minute = 0\n"
+				"budget_usd_per_day = 2.5\nrequests_window = 1s\n"
 				"[retry]\nmax_tries = 1\n");
 	const struct config_pool *fast = config_find_pool(c, "fast");
 	const struct config_service *sim = config_find_service(c, "sim");
@@ -148,6 +158,8 @@ static void test_a_file_fills_the_structs(void **state)
 	assert_int_equal(sim->death_signal, SIGQUIT);
 	assert_string_equal(config_find_provider(c, "xai")->base_url, "http://127.0.0.1:9/xai");
 	assert_int_equal(config_find_provider(c, "xai")->requests_per_minute, 0);
+	assert_int_equal(config_find_provider(c, "xai")->budget_day_e10, INT64_C(25000000000));
+	assert_int_equal(config_find_provider(c, "xai")->requests_span_ms, 1000);
 	assert_int_equal(c->retry.max_tries, 1);
 	assert_null(config_find_service(c, "fast"));
 }
@@ -158,16 +170,19 @@ static const struct {
 } bad[] = {
 	{ "[deamon]\n",
 	  "t.ini:1: [deamon]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: daemon" },
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry]; the "
+	  "nearest: daemon" },
 	{ "[xyzzyx]\n",
 	  "t.ini:1: [xyzzyx]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]" },
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry]" },
 	{ "[pool]\n",
 	  "t.ini:1: [pool]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: pool, spool" },
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry]; the "
+	  "nearest: pool, spool" },
 	{ "[daemon:x]\n",
 	  "t.ini:1: [daemon:x]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [retry]; the nearest: daemon" },
+	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry]; the "
+	  "nearest: daemon" },
 	{ "[pool:]\n", "t.ini:1: [pool:]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[pool:A]\n", "t.ini:1: [pool:A]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[service:9]\n", "t.ini:1: [service:9]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
@@ -324,6 +339,11 @@ static void test_diff_names_what_changed(void **state)
 		  "[pool:b] size!\n" },
 		{ "", "[provider:xai]\nrequests_per_minute = 5\nkey_env = K\n",
 		  "[provider:xai] key_env!\n[provider:xai] requests_per_minute!\n" },
+		{ "", "[provider:xai]\nbudget_usd_per_day = 0.00\ntokens_per_minute = 5\n",
+		  "[provider:xai] tokens_per_minute!\n" },
+		{ "", "[limit:xai/a*]\nconcurrency = 1\n", "[limit:xai/a*] !\n" },
+		{ "[limit:xai/a*]\nconcurrency = 1\n", "[limit:xai/a*]\nrequests_per_day = 0\n",
+		  "[limit:xai/a*] requests_per_day!\n[limit:xai/a*] concurrency!\n" },
 		{ "[pool:probe]\nenvironment = A=1\n", "[pool:probe]\nenvironment = A=2\nmax_jobs = 3\n",
 		  "[pool:probe] environment!\n[pool:probe] max_jobs!\n" },
 		{ "[group:g]\n[pool:p]\n", "[group:g]\n[pool:p]\ngroup = g\n", "[pool:p] group\n" },

@@ -34,20 +34,71 @@ static void test_prefixes_and_prices_are_read(void **state)
 	assert_null(route_find(m->route, "mistral-large", NULL));
 	assert_string_equal(route_find(m->route, "mistral:mistral-large", NULL), "mistral");
 	assert_string_equal(route_find(m->route, "simulated:x", NULL), "simulated");
-	price = price_table_find(m->prices, "gpt-5");
+	price = price_table_find(m->prices, "gpt-5", 20000);
 	assert_true(price.known);
 	assert_int_equal(price.input_e10_per_token, 12500);
 	assert_int_equal(price.output_e10_per_token, 100000);
 	/* The first match has no price: unknown, and not that of the broader glob below. */
-	assert_false(price_table_find(m->prices, "gpt-5-mini").known);
+	assert_false(price_table_find(m->prices, "gpt-5-mini", 20000).known);
+}
+
+static void test_prices_change_on_their_day(void **state)
+{
+	static const struct {
+		int64_t day, want_input, want_as_of;
+	} rows[] = {
+		{ 0, 12500, 20468 },	 { 20604, 12500, 20468 }, { 20605, 20000, 20605 },
+		{ 20634, 20000, 20605 }, { 20635, 5000, 20635 },
+	};
+	AUTO(models_free) struct models *m = NULL;
+	AUTO(mem_free_str) char *error = NULL;
+
+	(void)state;
+	expect(load("[model:gpt-5*]\nrefuses = seed\nprices_as_of = 2026-01-15\ninput_usd_per_mtok = 1.25\n"
+		    "output_usd_per_mtok = 10\n[model:gpt-*]\n"
+		    "[model:gpt-5* from 2026-07-01]\ninput_usd_per_mtok = 0.5\noutput_usd_per_mtok = 1\n"
+		    "[model:gpt-5* from 2026-06-01] ; dearer\ninput_usd_per_mtok = 2\noutput_usd_per_mtok = "
+		    "10\n",
+		    &m, &error) == 0,
+	       "%s", error);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct price price = price_table_find(m->prices, "gpt-5-mini", rows[i].day);
+
+		expect(price.known && price.input_e10_per_token == rows[i].want_input &&
+			       price.as_of_day == rows[i].want_as_of,
+		       "row %zu: known %d", i, (int)price.known);
+	}
+	assert_false(price_table_find(m->prices, "gpt-4", 20635).known);
 }
 
 static const struct {
 	const char *text;
 	const char *want; /* behind the file's name */
 } bad[] = {
-	{ "[prices]\n", ":1: [prices]: unknown section; allowed are [prefixes] and [model:GLOB]" },
-	{ "[model:]\n", ":1: [model:]: unknown section; allowed are [prefixes] and [model:GLOB]" },
+	{ "[prices]\n", ":1: [prices]: unknown section; allowed are [prefixes], [model:GLOB] and [model:GLOB "
+			"from YYYY-MM-DD]" },
+	{ "[model:]\n", ":1: [model:]: unknown section; allowed are [prefixes], [model:GLOB] and [model:GLOB "
+			"from YYYY-MM-DD]" },
+	{ "[model:x]\n[model:x from May]\n",
+	  ":2: [model:x from May]: behind `from` stands no date, such as 2026-06-01" },
+	{ "[model:x from 2026-06-01]\n",
+	  ":1: [model:x from 2026-06-01]: there is none without a date for these models above it" },
+	{ "[model:x]\n[model:x from 2026-06-01]\n",
+	  ": [model:x from 2026-06-01]: no prices; give both, or remove it" },
+	{ "[model:x]\n[model:x  from 2026-06-01]\n",
+	  ":2: [model:x  from 2026-06-01]: there is none without a date for these models above it" },
+	{ "[model:x]\n[model:x from 2026-06-01]\noutput_usd_per_mtok = 1\n",
+	  ": [model:x from 2026-06-01]: input_usd_per_mtok and output_usd_per_mtok go together" },
+	{ "[model:x]\n[model:x from 2026-06-01]\nrefuses = seed\n",
+	  ":3: [model:x from 2026-06-01] refuses: a section with a date has prices only: input_usd_per_mtok, "
+	  "output_usd_per_mtok" },
+	{ "[model:x]\n[model:x from 2026-06-01]\nprices_as_of = 2026-06-01\n",
+	  ":3: [model:x from 2026-06-01] prices_as_of: a section with a date has prices only: "
+	  "input_usd_per_mtok, "
+	  "output_usd_per_mtok" },
+	{ "[model:x]\nprices_as_of = 2026-06-31\n",
+	  ":2: [model:x] prices_as_of: '2026-06-31' is no date, such as 2026-06-01" },
+	{ "[model:x]\nprices_as_of = 2026-06-01\n", ": [model:x]: prices_as_of without prices" },
 	{ "[prefixes]\nacme = x-\n", ":2: [prefixes] acme: unknown provider" },
 	{ "[prefixes]\nopenai = gpt-\nxai = grok- gpt-\n",
 	  ":3: [prefixes] xai: 'gpt-' belongs to another provider already" },
@@ -120,7 +171,7 @@ static void test_the_models_of_the_first_run_have_their_providers(void **state)
 		expect(provider && !strcmp(provider, rows[i][1]), "%s → %s", rows[i][0],
 		       provider ? provider : "nobody");
 	}
-	assert_true(price_table_find(m->prices, "gpt-4").known);
+	assert_true(price_table_find(m->prices, "gpt-4", 20000).known);
 }
 
 static int set_up(void **state)
@@ -141,6 +192,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_prefixes_and_prices_are_read),
+		cmocka_unit_test(test_prices_change_on_their_day),
 		cmocka_unit_test(test_bad_models_are_refused_by_name_and_line),
 		cmocka_unit_test(test_a_missing_file_is_named),
 		cmocka_unit_test(test_the_models_of_the_first_run_have_their_providers),

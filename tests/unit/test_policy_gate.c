@@ -1,261 +1,316 @@
-#include "row.h"
+/* A call's way in and out, and what it is told while it waits. */
 
-#include <errno.h>
-#include <inttypes.h>
+#include "gate_case.h"
+
 #include <limits.h>
 
-#include "base/mem.h"
-#include "policy/gate.h"
-
-enum act { ENTER, LEAVE, PAUSE, PARK, RESUME, LOOK };
-
-/* One act; then why and how long it would now take to enter. */
-struct step {
-	int64_t at_ms;
-	enum act act;
-	int64_t until_ms; /* of PAUSE */
-	bool want_entered;
-	enum gate_why want_why;
-	int64_t want_wait;
-};
-
-static void act(struct gate *g, const struct step *s, const char *what, size_t i)
+static void test_a_call_takes_from_all_or_from_none(void **state)
 {
-	switch (s->act) {
-	case ENTER:
-		expect(gate_enter(g, s->at_ms) == s->want_entered, "%s: step %zu: enter", what, i);
-		break;
-	case LEAVE:
-		gate_leave(g);
-		break;
-	case PAUSE:
-		gate_pause_until(g, s->until_ms);
-		break;
-	case PARK:
-		gate_park(g, "the account is used up");
-		break;
-	case RESUME:
-		gate_resume(g);
-		break;
-	case LOOK:
-		break;
+	static const struct {
+		const char *what;
+		struct gate_scope_params scope;
+		struct gate_cost cost;
+		int want; /* calls that enter at once */
+	} rows[] = {
+		{ "requests", { .most = { 60, 60000 }, .burst = 3 }, { { 1, 10 } }, 3 },
+		{ "slots", { .most = { 60, 60000 }, .burst = 9, .concurrency = 2 }, { { 1, 10 } }, 2 },
+		{ "tokens", { .most = { 600, 1200 }, .burst = 9 }, { { 1, 700 } }, 1 },
+		{ "input tokens", { .most = { 600, 0, 1200 }, .burst = 9 }, { { 1, 800, 700, 100 } }, 1 },
+		{ "output tokens", { .most = { 600, 0, 0, 1200 }, .burst = 9 }, { { 1, 800, 100, 700 } }, 1 },
+		{ "requests of a day",
+		  { .most = { 600, 0, 0, 0, 4 }, .burst = 9 },
+		  { { 1, 0, 0, 0, 1 } },
+		  4 },
+		{ "money of a day",
+		  { .most = { 600, 0, 0, 0, 0, 100 }, .burst = 9 },
+		  { { 1, 0, 0, 0, 1, 40 } },
+		  2 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		AUTO(gate_free) struct gate *g = case_gate(&rows[i].scope, 1);
+		struct gate_ticket t;
+		int entered = 0;
+
+		for (int k = 0; k < 10; k++)
+			entered += gate_enter(g, 0, LATER, &rows[i].cost, &t);
+		expect(entered == rows[i].want && gate_in_flight(g) == entered, "%s: %d, %d", rows[i].what,
+		       entered, gate_in_flight(g));
+		for (enum gate_unit u = 0; u < GATE_UNITS; u++) {
+			int64_t used = case_used(g, 0, u, LATER);
+
+			expect(used == entered * rows[i].cost.of[u], "%s: %" PRId64 " %s", rows[i].what, used,
+			       gate_unit_name(u));
+		}
 	}
 }
 
-static void run(const char *what, const struct gate_params *params, const struct step *steps, size_t len)
+static void test_what_became_of_a_call_decides_what_it_is_charged(void **state)
 {
-	AUTO(gate_free) struct gate *g = NULL;
+	static const struct {
+		const char *what;
+		enum gate_end end;
+		int64_t want[GATE_UNITS];
+	} rows[] = {
+		{ "answered", GATE_ANSWERED, { 1, 90, 60, 30, 1, 7 } },
+		{ "refused", GATE_REFUSED, { 1, 0, 0, 0, 1, 0 } },
+		{ "broken", GATE_BROKEN, { 1, 100, 50, 50, 1, 9 } },
+		{ "failed", GATE_FAILED, { 1, 100, 50, 50, 1, 9 } },
+		{ "unsent", GATE_UNSENT, { 0, 0, 0, 0, 0, 0 } },
+	};
+	static const struct gate_scope_params scope = { .most = { 600, 60000, 60000, 60000, 0, 0 } };
 
-	assert_int_equal(gate_new(params, 0, &g), 0);
-	for (size_t i = 0; i < len; i++) {
-		enum gate_why why;
-		int64_t wait;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		AUTO(gate_free) struct gate *g = case_gate(&scope, 1);
+		struct gate_ticket t = case_enter(g, "m", LATER, COST(1, 100, 50, 50, 1, 9));
 
-		act(g, &steps[i], what, i);
-		why = gate_why(g, steps[i].at_ms, &wait);
-		expect(why == steps[i].want_why && wait == steps[i].want_wait,
-		       "%s: step %zu: %s for %" PRId64, what, i, gate_why_name(why), wait);
+		assert_false(gate_leave(g, &t, LATER + 100, rows[i].end, COST(1, 90, 60, 30, 1, 7), 0));
+		assert_null(t.slot);
+		assert_int_equal(gate_in_flight(g), 0);
+		for (enum gate_unit u = 0; u < GATE_UNITS; u++)
+			expect(case_used(g, 0, u, LATER + 100) == rows[i].want[u], "%s: %s: %" PRId64,
+			       rows[i].what, gate_unit_name(u), case_used(g, 0, u, LATER + 100));
 	}
 }
 
-#define RUN(what, per_min, burst_, slots, ...)                                                               \
-	do {                                                                                                 \
-		static const struct gate_params params = { .requests_per_min = per_min,                      \
-							   .burst = burst_,                                  \
-							   .concurrency = slots };                           \
-		static const struct step steps[] = { __VA_ARGS__ };                                          \
-		run(what, &params, steps, ARRAY_LEN(steps));                                                 \
-	} while (0)
-
-static void test_a_call_takes_a_request_and_a_slot_or_nothing(void **state)
+/* What was not reserved is not charged: nobody held it against the limit either. */
+static void test_a_unit_that_was_not_taken_is_not_settled(void **state)
 {
+	static const struct gate_scope_params scope = { .most = { 600, 600 } };
+	AUTO(gate_free) struct gate *g = case_gate(&scope, 1);
+	struct gate_ticket t = case_enter(g, "m", LATER, COST(1));
+
 	(void)state;
-	RUN("rate", 60, 1, 0, { 0, ENTER, 0, false, GATE_RATE, 1000 },
-	    { 1000, ENTER, 0, true, GATE_RATE, 1000 }, { 1000, LEAVE, 0, false, GATE_RATE, 1000 },
-	    { 2000, LOOK, 0, false, GATE_OPEN, 0 });
-	RUN("concurrency", 0, 0, 2, { 0, ENTER, 0, true, GATE_OPEN, 0 },
-	    { 0, ENTER, 0, true, GATE_CONCURRENCY, -1 }, { 0, ENTER, 0, false, GATE_CONCURRENCY, -1 },
-	    { 0, LEAVE, 0, false, GATE_OPEN, 0 });
-	/* Refused for want of a slot, it costs no request. */
-	RUN("both", 60, 2, 1, { 2000, ENTER, 0, true, GATE_CONCURRENCY, -1 },
-	    { 2000, ENTER, 0, false, GATE_CONCURRENCY, -1 }, { 2000, LEAVE, 0, false, GATE_OPEN, 0 },
-	    { 2000, ENTER, 0, true, GATE_CONCURRENCY, -1 }, { 2000, LEAVE, 0, false, GATE_RATE, 1000 });
-	RUN("no limit", 0, 0, 0, { 0, ENTER, 0, true, GATE_OPEN, 0 }, { 0, ENTER, 0, true, GATE_OPEN, 0 });
+	gate_leave(g, &t, LATER, GATE_ANSWERED, COST(1, 500, 0, 0, 1), 0);
+	assert_int_equal(case_used(g, 0, GATE_TOKENS, LATER), 0);
+	assert_int_equal(case_used(g, 0, GATE_REQUESTS_DAY, LATER), 0);
 }
 
-static void test_a_pause_is_never_shortened(void **state)
+static void test_a_call_from_before_a_restart_takes_its_slot_whatever_is_full(void **state)
 {
+	static const struct gate_scope_params scope = { .most = { 600, 600 }, .burst = 9, .concurrency = 1 };
+	AUTO(gate_free) struct gate *g = case_gate(&scope, 1);
+	struct gate_ticket a, b, c;
+
 	(void)state;
-	RUN("pause", 0, 0, 0, { 0, PAUSE, 5000, false, GATE_PAUSED, 5000 },
-	    { 0, PAUSE, 3000, false, GATE_PAUSED, 5000 }, { 0, PAUSE, 6000, false, GATE_PAUSED, 6000 },
-	    { 5999, ENTER, 0, false, GATE_PAUSED, 1 }, { 6000, ENTER, 0, true, GATE_OPEN, 0 });
+	gate_readmit(g, 0, LATER, &a);
+	gate_readmit(g, 0, LATER, &b);
+	assert_int_equal(gate_in_flight(g), 2);
+	assert_false(gate_enter(g, 0, LATER, COST(1, 10), &c));
+	case_leave(g, &a, LATER, GATE_ANSWERED);
+	assert_int_equal(case_why(g, LATER), GATE_CONCURRENCY);
+	case_leave(g, &b, LATER, GATE_BROKEN);
+	assert_int_equal(case_why(g, LATER), GATE_OPEN);
+	assert_int_equal(case_used(g, 0, GATE_REQUESTS, LATER), 0);
 }
 
-static void test_parked_stays_until_resumed(void **state)
+/* ---- why ---- */
+
+static const char *const whys[] = { "open",   "never",	     "parked", "breaker",
+				    "paused", "concurrency", "unit",   "no grant" };
+
+static void expect_why(const struct gate *g, const char *what, int64_t now_ms, const struct gate_cost *cost,
+		       struct gate_verdict want)
 {
-	(void)state;
-	RUN("park", 0, 0, 1, { 0, PARK, 0, false, GATE_PARKED, -1 },
-	    { 0, PAUSE, 9000, false, GATE_PARKED, -1 }, { 99000, ENTER, 0, false, GATE_PARKED, -1 },
-	    { 100, RESUME, 0, false, GATE_OPEN, 0 }, { 100, ENTER, 0, true, GATE_CONCURRENCY, -1 });
+	struct gate_verdict v = gate_look(g, 0, now_ms, cost);
+
+	expect(v.why == want.why && v.unit == want.unit && v.wait_ms == want.wait_ms &&
+		       !strcmp(v.scope, want.scope),
+	       "%s: %s, %s, %" PRId64 " ms, '%s'", what, whys[v.why], gate_unit_name(v.unit), v.wait_ms,
+	       v.scope);
 }
 
-static void test_the_first_reason_to_park_stays(void **state)
+/* Each cause is taken away in turn, and shows the one below it. */
+static void test_the_first_cause_is_told(void **state)
 {
-	static const struct gate_params params = { 0 };
-	AUTO(gate_free) struct gate *g = NULL;
+	static const struct gate_scope_params scope = { .most = { 600, 600, 0, 0, 3 },
+							.burst = 5,
+							.concurrency = 11 };
+	AUTO(gate_free) struct gate *g = case_gate(&scope, 1);
+	struct gate_told told = case_told();
+	struct gate_ticket t[11], more;
 
 	(void)state;
-	assert_int_equal(gate_new(&params, 0, &g), 0);
-	assert_null(gate_parked_reason(g));
-	gate_park(g, "quota");
-	gate_park(g, "later");
-	assert_string_equal(gate_parked_reason(g), "quota");
-	gate_pause_until(g, 700);
-	assert_int_equal(gate_paused_until(g), 700);
+	for (int i = 0; i < 11; i++)
+		gate_readmit(g, 0, LATER, &t[i]);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(case_leave(g, &t[i], LATER, GATE_BROKEN), i == 9);
+	gate_readmit(g, 0, LATER, &t[0]);
+	gate_refuse(g, &t[0], LATER, &told, 9000, 9000);
+	for (int i = 1; i < 10; i++)
+		gate_readmit(g, 0, LATER, &t[i]);
+	assert_int_equal(gate_in_flight(g), 11);
+	gate_park(g, GATE_PARK_OPERATOR, "tea", LATER, 0, 0);
+	gate_new_day(g, LATER + 70000);
+	gate_add_used(g, 0, GATE_REQUESTS_DAY, 3);
+
+	expect_why(g, "tokens above a minute's", LATER, COST(1, 601, 0, 0, 1),
+		   (struct gate_verdict){ GATE_NEVER, GATE_TOKENS, -1, "" });
+	expect_why(g, "requests above a day's", LATER, COST(1, 0, 0, 0, 4),
+		   (struct gate_verdict){ GATE_NEVER, GATE_REQUESTS_DAY, -1, "" });
+	expect_why(g, "parked", LATER, COST(1, 0, 0, 0, 1), (struct gate_verdict){ GATE_PARKED, 0, -1, "" });
+	assert_false(gate_enter(g, 0, LATER, COST(1), &more));
 	gate_resume(g);
-	assert_null(gate_parked_reason(g));
-	assert_int_equal(gate_paused_until(g), 0);
+	for (int i = 0; i < 10; i++) {
+		case_leave(g, &t[i], LATER, GATE_BROKEN);
+		gate_readmit(g, 0, LATER, &t[i]);
+	}
+	gate_refuse(g, &t[0], LATER, &told, 9000, 9000);
+	expect_why(g, "breaker", LATER, COST(1, 0, 0, 0, 1),
+		   (struct gate_verdict){ GATE_BREAKER, 0, 5000, "" });
+	assert_false(gate_enter(g, 0, LATER, COST(1), &more));
+	expect_why(g, "paused", LATER + 5000, COST(1, 0, 0, 0, 1),
+		   (struct gate_verdict){ GATE_PAUSED, 0, 4000, "" });
+	assert_false(gate_enter(g, 0, LATER + 5000, COST(1), &more));
+	expect_why(g, "slots", LATER + 9000, COST(1, 0, 0, 0, 1),
+		   (struct gate_verdict){ GATE_CONCURRENCY, 0, -1, "" });
+	assert_false(gate_enter(g, 0, LATER + 9000, COST(1), &more));
+	case_leave(g, &t[0], LATER + 9000, GATE_FAILED);
+	expect_why(g, "the day", LATER + 9000, COST(1, 0, 0, 0, 1),
+		   (struct gate_verdict){ GATE_UNIT, GATE_REQUESTS_DAY, 61000, "" });
+	assert_false(gate_enter(g, 0, LATER + 9000, COST(1, 0, 0, 0, 1), &more));
+	gate_new_day(g, LATER + 200000);
+	expect_why(g, "nothing", LATER + 70000, COST(1, 0, 0, 0, 1),
+		   (struct gate_verdict){ GATE_OPEN, 0, 0, "" });
+	assert_true(gate_enter(g, 0, LATER + 70000, COST(1, 0, 0, 0, 1), &more));
 }
 
-static void test_new_limits_leave_calls_under_way_alone(void **state)
+static void test_of_the_units_the_longest_wait_is_told(void **state)
 {
-	struct gate_params params = { .requests_per_min = 600, .burst = 10, .concurrency = 4 };
-	AUTO(gate_free) struct gate *g = NULL;
+	static const struct gate_scope_params scopes[] = {
+		{ .most = { 60, 60000, 0, 0, 0, 100 }, .burst = 1 },
+		{ .glob = "big-*", .most = { -1, 600, -1, -1, -1, -1 }, .concurrency = GATE_INHERIT },
+	};
+	AUTO(gate_free) struct gate *g = case_gate(scopes, 2);
+	size_t big = gate_family(g, "big-1");
+	struct gate_verdict v;
 
 	(void)state;
-	assert_int_equal(gate_new(&params, 0, &g), 0);
-	for (int i = 0; i < 3; i++)
-		assert_true(gate_enter(g, 1000));
-	params.concurrency = 2;
-	params.requests_per_min = 60;
-	assert_int_equal(gate_configure(g, &params, 1000), 0);
-	assert_int_equal(gate_in_flight(g), 3);
-	assert_int_equal(gate_level(g, 1000), 7);
-	gate_leave(g);
-	assert_false(gate_enter(g, 1000));
-	gate_leave(g);
-	assert_true(gate_enter(g, 1000));
-	params.concurrency = -1;
-	assert_int_equal(gate_configure(g, &params, 1000), -ERANGE);
-	params.concurrency = 9;
-	params.requests_per_min = -1;
-	assert_int_equal(gate_configure(g, &params, 1000), -ERANGE);
-	assert_false(gate_enter(g, 1000));
+	case_enter(g, "big-1", LATER, COST(1, 300));
+	v = gate_look(g, big, LATER, COST(1));
+	assert_true(v.why == GATE_UNIT && v.unit == GATE_REQUESTS && v.wait_ms > 0 && !strcmp(v.scope, ""));
+	v = gate_look(g, big, LATER, COST(1, 300));
+	assert_true(v.why == GATE_UNIT && v.unit == GATE_TOKENS && v.wait_ms >= 28000 &&
+		    !strcmp(v.scope, "big-*"));
+	/* A day whose end nobody has told lasts longest. */
+	gate_add_used(g, 0, GATE_MONEY_DAY, 99);
+	v = gate_look(g, big, LATER, COST(1, 300, 0, 0, 0, 2));
+	assert_true(v.why == GATE_UNIT && v.unit == GATE_MONEY_DAY && v.wait_ms == -1);
+	/* After the wait it is told, a call goes. */
+	v = gate_look(g, big, LATER, COST(1, 300));
+	case_enter(g, "big-1", LATER + v.wait_ms, COST(1, 300));
 }
 
-static void test_senseless_limits_are_refused(void **state)
+static void test_units_have_names(void **state)
 {
-	struct gate_params params = { .concurrency = -1 };
-	struct gate *g = NULL;
+	static const char *const want[] = { "requests/min",	 "tokens/min",	 "input tokens/min",
+					    "output tokens/min", "requests/day", "money/day" };
 
 	(void)state;
-	assert_int_equal(gate_new(&params, 0, &g), -ERANGE);
-	params = (struct gate_params){ .burst = -1 };
-	assert_int_equal(gate_new(&params, 0, &g), -ERANGE);
-	assert_null(g);
-	gate_free(&g);
+	for (enum gate_unit u = 0; u < GATE_UNITS; u++)
+		assert_string_equal(gate_unit_name(u), want[u]);
+	assert_string_equal(gate_unit_name(GATE_UNITS), "?");
 }
+
+/* ---- room ---- */
 
 static void test_room_is_what_could_enter_within_the_horizon(void **state)
 {
 	static const struct {
 		const char *what;
-		struct gate_params params;
-		int enter; /* first, at 10000 */
-		int64_t paused_until;
-		bool parked;
-		int64_t horizon;
-		int want;
+		struct gate_scope_params scope;
+		int under_way;
+		int64_t pause, horizon;
+		struct gate_cost cost;
+		int least, most;
 	} rows[] = {
-		{ "nothing limits", { 0 }, 3, 0, false, 1000, INT_MAX },
-		{ "slots", { .concurrency = 5 }, 3, 0, false, 1000, 2 },
-		{ "all slots taken", { .concurrency = 3 }, 3, 0, false, 1000, 0 },
-		{ "level and what is earned", { 60, 3, 0 }, 1, 0, false, 4000, 6 },
-		{ "slots below requests", { 60, 3, 4 }, 1, 0, false, 4000, 3 },
-		{ "paused beyond", { 60, 3, 0 }, 1, 14000, false, 4000, 0 },
-		{ "paused for a part", { 60, 3, 0 }, 3, 12000, false, 4000, 4 },
-		{ "paused for longer than the bucket saves", { 60, 3, 0 }, 3, 15000, false, 6000, 4 },
-		{ "paused in the past", { 60, 3, 0 }, 1, 9000, false, 4000, 6 },
-		{ "parked", { 0 }, 0, 0, true, 4000, 0 },
+		{ "nothing limits", { .most = { 0 } }, 3, 0, 1000, { { 1, 10 } }, INT_MAX, INT_MAX },
+		{ "slots", { .concurrency = 5 }, 3, 0, 1000, { { 1 } }, 2, 2 },
+		{ "all slots taken", { .concurrency = 3 }, 3, 0, 1000, { { 1 } }, 0, 0 },
+		{ "the burst and what is earned",
+		  { .most = { 60 }, .burst = 3 },
+		  0,
+		  0,
+		  4000,
+		  { { 1 } },
+		  6,
+		  7 },
+		{ "slots below requests",
+		  { .most = { 60 }, .burst = 3, .concurrency = 4 },
+		  1,
+		  0,
+		  4000,
+		  { { 1 } },
+		  3,
+		  3 },
+		{ "tokens below requests", { .most = { 6000, 600 } }, 0, 0, 30000, { { 1, 100 } }, 2, 3 },
+		{ "now", { .most = { 60 }, .burst = 3 }, 0, 0, 0, { { 1 } }, 3, 3 },
+		{ "a call dearer than the burst", { .most = { 60, 600 } }, 0, 0, 0, { { 1, 590 } }, 1, 1 },
+		{ "a call above the limit", { .most = { 60, 600 } }, 0, 0, 60000, { { 1, 601 } }, 0, 0 },
+		{ "paused beyond", { .most = { 60 }, .burst = 3 }, 1, 4000, 4000, { { 1 } }, 0, 0 },
+		{ "paused for a part", { .most = { 0 }, .concurrency = 9 }, 1, 3999, 4000, { { 1 } }, 8, 8 },
+		{ "a day's rest", { .most = { 0, 0, 0, 0, 7 } }, 0, 0, 1000, { { 1, 0, 0, 0, 1 } }, 7, 7 },
+		{ "a day's money",
+		  { .most = { 0, 0, 0, 0, 0, 100 } },
+		  0,
+		  0,
+		  1000,
+		  { { 1, 0, 0, 0, 1, 30 } },
+		  3,
+		  3 },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		AUTO(gate_free) struct gate *g = NULL;
+		AUTO(gate_free) struct gate *g = case_gate(&rows[i].scope, 1);
+		struct gate_scope_view paused = { .paused_until_ms = LATER + rows[i].pause };
+		struct gate_ticket t;
 		int got;
 
-		assert_int_equal(gate_new(&rows[i].params, 0, &g), 0);
-		for (int k = 0; k < rows[i].enter; k++)
-			expect(gate_enter(g, 10000), "%s: enter", rows[i].what);
-		gate_pause_until(g, rows[i].paused_until);
-		if (rows[i].parked)
-			gate_park(g, "test");
-		got = gate_room(g, 10000, rows[i].horizon);
-		expect(got == rows[i].want, "%s: %d", rows[i].what, got);
+		for (int k = 0; k < rows[i].under_way; k++)
+			gate_readmit(g, 0, LATER, &t);
+		gate_go_on(g, 0, &paused);
+		got = gate_room(g, 0, LATER, rows[i].horizon, &rows[i].cost);
+		expect(got >= rows[i].least && got <= rows[i].most, "%s: %d", rows[i].what, got);
 	}
 }
 
-/* Whatever has come before, the gate that goes on lets in no more within the time than the first one would.
- */
-static void test_a_gate_that_goes_on_admits_what_the_first_would_have(void **state)
+static void test_where_a_trial_is_awaited_there_is_room_for_it(void **state)
 {
-	static const struct {
-		const char *what;
-		struct gate_params params;
-		int enter, leave;
-		int64_t paused_until;
-		int want; /* of those let in from 10,000 to 14,000 */
-	} rows[] = {
-		{ "no limit", { 0 }, 5, 2, 0, 100 },
-		{ "slots that are taken", { .concurrency = 4 }, 3, 0, 0, 1 },
-		{ "slots that are free again", { .concurrency = 4 }, 4, 3, 0, 3 },
-		{ "a bucket that is empty", { 60, 3, 0 }, 3, 0, 0, 4 },
-		{ "a bucket with something in it", { 60, 3, 0 }, 1, 0, 0, 6 },
-		{ "a pause", { 60, 3, 0 }, 3, 0, 13500, 3 },
-	};
+	static const struct gate_scope_params scope = { .concurrency = 100 };
+	AUTO(gate_free) struct gate *g = case_gate(&scope, 1);
+	struct gate_ticket t;
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		AUTO(gate_free) struct gate *first = NULL, *second = NULL;
-		struct gate_standing standing;
-		int64_t now_ms = 10000;
-		int in[2] = { 0, 0 };
-
-		assert_int_equal(gate_new(&rows[i].params, 0, &first), 0);
-		for (int k = 0; k < rows[i].enter; k++)
-			expect(gate_enter(first, now_ms), "%s: enter", rows[i].what);
-		for (int k = 0; k < rows[i].leave; k++)
-			gate_leave(first);
-		gate_pause_until(first, rows[i].paused_until);
-		standing = (struct gate_standing){
-			.in_flight = gate_in_flight(first),
-			.paused_until_ms = gate_paused_until(first),
-			.level = gate_level(first, now_ms),
-		};
-		assert_int_equal(gate_new(&rows[i].params, 0, &second), 0);
-		gate_go_on(second, &standing, now_ms);
-		for (; now_ms <= 14000; now_ms += 10) {
-			while (in[0] < 100 && gate_enter(first, now_ms))
-				in[0]++;
-			while (in[1] < 100 && gate_enter(second, now_ms))
-				in[1]++;
-			expect(in[1] <= in[0], "%s: %d of %d", rows[i].what, in[1], in[0]);
-		}
-		expect(in[1] == rows[i].want, "%s: %d", rows[i].what, in[1]);
-	}
+	gate_park(g, GATE_PARK_QUOTA, "used up", LATER, 5000, 9000);
+	assert_int_equal(gate_room(g, 0, LATER, 5000, COST(1)), 0);
+	assert_int_equal(gate_room(g, 0, LATER, 5001, COST(1)), 1);
+	t = case_enter(g, "m", LATER + 5000, COST(1));
+	assert_int_equal(gate_room(g, 0, LATER + 5000, 60000, COST(1)), 0);
+	case_leave(g, &t, LATER + 5000, GATE_ANSWERED);
+	assert_int_equal(gate_room(g, 0, LATER + 5000, 1000, COST(1)), 100);
+	for (int i = 0; i < 10; i++)
+		gate_check(g, LATER + 6000, false, 0);
+	assert_int_equal(gate_room(g, 0, LATER + 6000, 5000, COST(1)), 0);
+	assert_int_equal(gate_room(g, 0, LATER + 6000, 5001, COST(1)), 1);
+	case_enter(g, "m", LATER + 11000, COST(1));
+	assert_int_equal(gate_room(g, 0, LATER + 11000, 60000, COST(1)), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_gate_that_goes_on_admits_what_the_first_would_have),
-		cmocka_unit_test(test_a_call_takes_a_request_and_a_slot_or_nothing),
-		cmocka_unit_test(test_a_pause_is_never_shortened),
-		cmocka_unit_test(test_parked_stays_until_resumed),
-		cmocka_unit_test(test_the_first_reason_to_park_stays),
-		cmocka_unit_test(test_new_limits_leave_calls_under_way_alone),
-		cmocka_unit_test(test_senseless_limits_are_refused),
+		cmocka_unit_test(test_a_call_takes_from_all_or_from_none),
+		cmocka_unit_test(test_what_became_of_a_call_decides_what_it_is_charged),
+		cmocka_unit_test(test_a_unit_that_was_not_taken_is_not_settled),
+		cmocka_unit_test(test_a_call_from_before_a_restart_takes_its_slot_whatever_is_full),
+		cmocka_unit_test(test_the_first_cause_is_told),
+		cmocka_unit_test(test_of_the_units_the_longest_wait_is_told),
+		cmocka_unit_test(test_units_have_names),
 		cmocka_unit_test(test_room_is_what_could_enter_within_the_horizon),
+		cmocka_unit_test(test_where_a_trial_is_awaited_there_is_room_for_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

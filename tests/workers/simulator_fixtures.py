@@ -18,7 +18,8 @@ MODELS = {"openai": "gpt-4", "anthropic": "claude-3-sonnet", "google": "gemini-1
           "deepseek": "deepseek-chat", "mistral": "mistral-large"}
 DEADLINE_S = 20
 DEFAULTS = {"seed": 0, "words": [80, 150], "latency": {}, "reasoning": {}, "limits": [], "script": [], "hold": False,
-            "keep_text": False, "sign": False, "balance": 100.0, "max_request_bytes": 32 << 20}
+            "keep_text": False, "sign": False, "balance": 100.0, "silent_limits": False,
+            "max_request_bytes": 32 << 20}
 
 
 class Answer:

@@ -89,7 +89,8 @@ def test_the_more_specific_glob_stands_first_in_the_shipped_file():
 def test_the_shipped_prices_are_numbers_and_lines_are_short():
     ini = configparser.ConfigParser(delimiters=("=",), interpolation=None, inline_comment_prefixes=(";",))
     ini.read(SHIPPED, encoding="utf-8")
-    known = {"max_tokens_field", "default_max_tokens", "refuses", "input_usd_per_mtok", "output_usd_per_mtok"}
+    known = {"max_tokens_field", "default_max_tokens", "refuses", "input_usd_per_mtok", "output_usd_per_mtok",
+             "prices_as_of"}
     for name in ini.sections():
         if name.startswith("model:"):
             assert set(ini[name]) <= known
@@ -113,6 +114,15 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path, text, words):
     with pytest.raises(ConfigError) as caught:
         models.load(str(path))
     assert str(path) in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_prices_with_a_date_leave_what_workers_read_as_it_is(tmp_path):
+    path = tmp_path / "models.ini"
+    path.write_text("[prefixes]\nopenai = o1\n[model:o1*]\nrefuses = seed\nprices_as_of = 2026-01-15\n"
+                    "input_usd_per_mtok = 1\noutput_usd_per_mtok = 2\n"
+                    "[model:o1* from 2026-06-01]\ninput_usd_per_mtok = 3\noutput_usd_per_mtok = 4\n")
+    loaded = models.load(str(path))
+    assert loaded.facts("o1-mini").refuses == {"seed"}
 
 
 def test_a_file_that_is_not_there_is_named():

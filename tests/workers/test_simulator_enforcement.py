@@ -130,6 +130,48 @@ def test_limit_headers_tell_what_is_left(sim):
     assert not [h for p in ("deepseek", "google") for h in headers[p] if "ratelimit" in h.lower()]
 
 
+def limit_words(answer):
+    return [h for h in answer.headers if "ratelimit" in h.lower() or "retry" in h.lower()]
+
+
+def test_limit_of_less_than_a_minute_is_not_told(sim):
+    limited(sim, "openai:sliding=2/59", "openai:fixed:tokens=9000/1", "mistral:bucket=1/59", "anthropic:sliding=1/59",
+            "xai:sliding=1/59")
+    assert all(not limit_words(sim.ask(p, "One")) for p in ("openai", "mistral", "anthropic", "xai"))
+    assert sim.ask("openai", "Two").status == 200
+    told = {p: sim.ask(p, "One too many") for p in ("openai", "mistral", "anthropic", "xai")}
+    assert all(answer.status == 429 for answer in told.values())
+    for provider in ("openai", "mistral", "anthropic"):
+        assert int(told[provider].headers["retry-after"]) <= 59
+    assert "x-ratelimit-reset-requests" in told["xai"].headers
+    assert not [h for answer in told.values() for h in limit_words(answer)
+                if h.lower().endswith("limit") or "-limit-" in h or "remaining" in h]
+
+
+def test_broken_limit_of_a_second_leaves_the_minutes_told(sim):
+    limited(sim, "openai:sliding=1/59", "openai:sliding=50/60")
+    assert sim.ask("openai", "One").headers["x-ratelimit-limit-requests"] == "50"
+    refused = sim.ask("openai", "Two")
+    assert (refused.status, refused.headers["x-ratelimit-remaining-requests"]) == (429, "49")
+
+
+def test_bucket_tells_what_it_is_refilled_with(sim):
+    limited(sim, {"provider": "openai", "kind": "bucket", "limit": 600, "burst": 20, "window_s": 60})
+    headers = sim.ask("openai", "One").headers
+    assert headers["x-ratelimit-limit-requests"] == "600"
+    assert headers["x-ratelimit-remaining-requests"] == "19"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_silent_limits_leave_a_bare_429(sim, provider):
+    limited(sim, {"provider": provider, "kind": "sliding", "limit": 1, "window_s": LONG})
+    sim.post("/_sim/config", {"silent_limits": True})
+    answers = [sim.ask(provider, "One"), sim.ask(provider, "Two"), sim.ask(provider, "[[sim:ratelimit=2]]")]
+    assert [answer.status for answer in answers] == [200, 429, 429]
+    assert not [h for answer in answers for h in limit_words(answer)]
+    assert not [answer for answer in answers if "retryDelay" in str(answer.json)]
+
+
 @pytest.mark.parametrize("seconds, text", [(0, "0ms"), (0.0121, "13ms"), (1, "1s"), (1.5, "1.5s"), (60, "1m0s"),
                                            (360, "6m0s"), (59.9999, "1m0s"), (3661.25, "1h1m1.25s")])
 def test_durations_are_written_as_openai_writes_them(seconds, text):

@@ -153,7 +153,8 @@ class Engine:
         fault = self._asked_fault(wire, effects)
         draft = self._draft(wire, ask, effects, detail)
         verdict = self.book.admit(now, wire.name, ask.model, wire.token_costs(ask, draft))
-        detail.gauges = gauges_of(verdict.meters, now, verdict.refused)
+        if not self.settings.silent_limits:
+            detail.gauges = gauges_of(verdict.meters, now, verdict.refused)
         if verdict.refused is not None:
             self.figures[wire.name].refused += 1
             record["refused_by"] = verdict.refused.scope
@@ -294,6 +295,8 @@ class Engine:
                  effects: dict | None = None) -> Plan:
         headers = self._headers(wire, detail.ident)
         headers.update(wire.limit_headers(detail.gauges, detail.now))
+        if self.settings.silent_limits:
+            detail.wait_s = None
         if fault.waits:
             headers.update(wire.wait_headers(fault, detail))
         headers.update(fault.headers)

@@ -35,6 +35,7 @@ class Settings:
     script: list[Rule] = field(default_factory=list)
     unknown_models: list[str] = field(default_factory=lambda: ["nonexistent*", "no-such-*"])
     balance: float = 100.0
+    silent_limits: bool = False
     hold: bool = False
     keep_text: bool = False
     sign: bool = False
@@ -173,6 +174,7 @@ ROWS = {
     "limits": (_listed(_limit), f"objects, or texts {LIMIT_FORM}"),
     "script": (_listed(lambda key, value: parse_rule(value, key)), "rules, as POST /_sim/script"),
     "unknown_models": (_globs, "models that do not exist here"),
+    "silent_limits": (_switch, "true: no provider tells its limits, nor when to come back"),
     "balance": (_number, "what DeepSeek's balance page tells"),
     "hold": (_switch, "true: admitted asks wait for their answer until it is false again"),
     "keep_text": (_switch, "true: the ledger keeps message texts and answers"),

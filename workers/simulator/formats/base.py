@@ -9,6 +9,8 @@ from hashlib import blake2b
 from simulator.faults import Fault, Reject, class_of_status
 from simulator.limits import NEVER, NS, Meter
 
+SHORTEST_TOLD_S = 60
+
 
 def tokens_in(chars: int) -> int:
     """The simulator's tokenizer: four characters are one token."""
@@ -197,15 +199,20 @@ def message_of(fault: Fault, detail: Detail) -> str:
 
 
 def gauges_of(meters: list[Meter], now: int, refused: Meter | None) -> list[Gauge]:
-    """One gauge a unit: the broken limit's, else that of the longest window."""
+    """One gauge a unit: the broken limit's, else that of the longest window.
+
+    A limit that is kept by the second is no provider's to tell: headers speak of minutes and days.
+    A bucket is told by what it is refilled with, whatever it holds.
+    """
     chosen: dict[str, Meter] = {}
     for meter in meters:
-        if meter.spec.kind == "concurrency":
+        if meter.spec.kind == "concurrency" or meter.spec.window_s < SHORTEST_TOLD_S:
             continue
         held = chosen.get(meter.spec.unit)
         if held is None or meter is refused or (held is not refused and meter.spec.window_s > held.spec.window_s):
             chosen[meter.spec.unit] = meter
-    return [Gauge(unit, m.ceiling, m.remaining(now), m.shape.reset_in(now) / NS) for unit, m in chosen.items()]
+    return [Gauge(unit, m.spec.limit, min(m.remaining(now), m.spec.limit), m.shape.reset_in(now) / NS)
+            for unit, m in chosen.items()]
 
 
 def seconds_of(wait_ns: float) -> float | None:
