@@ -1,6 +1,6 @@
 #include "policy/sched.h"
 
-#include <stdlib.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -24,7 +24,7 @@ struct run {
 /* One call's working memory. */
 struct choice {
 	struct sched_pair *pairs;
-	size_t *order;	  /* pairs worth a look: by priority, run, virtual time */
+	size_t *order;	  /* pairs worth a look; those of a run together, by virtual time */
 	struct run *runs; /* a heap, least served on top */
 	size_t nruns;
 	int *want; /* left of each lane */
@@ -35,30 +35,13 @@ struct choice {
 	size_t npicks;
 };
 
-static int compare_pairs(const void *left, const void *right, void *arg)
-{
-	const struct sched_pair *pairs = arg;
-	size_t i = *(const size_t *)left, k = *(const size_t *)right;
-	const struct sched_pair *a = &pairs[i], *b = &pairs[k];
-	int names;
-
-	if (a->priority != b->priority)
-		return a->priority > b->priority ? -1 : 1;
-	names = strcmp(a->run_id, b->run_id);
-	if (names)
-		return names;
-	if (a->served != b->served)
-		return a->served < b->served ? -1 : 1;
-	return i < k ? -1 : 1;
-}
-
 static bool is_before(const struct run *a, const struct run *b)
 {
 	if (a->served != b->served)
 		return a->served < b->served;
 	if (a->is_new != b->is_new)
 		return a->is_new;
-	return a->pairs < b->pairs;
+	return a->step != b->step ? a->step < b->step : a->pairs < b->pairs;
 }
 
 static void sift_down(struct choice *c, size_t at)
@@ -114,29 +97,51 @@ static uint64_t step_below(int64_t below)
 	return step;
 }
 
-static struct run make_run(const struct choice *c, size_t *order, size_t len)
+/* By insertion: they are few, and mostly in order. */
+static void sort_by_served(const struct sched_pair *pairs, size_t *order, size_t len)
 {
-	const struct sched_pair *highest = &c->pairs[c->order[0]], *last = &c->pairs[order[len - 1]];
+	for (size_t i = 1; i < len; i++) {
+		size_t pair = order[i], at = i;
 
+		for (; at > 0 && pairs[order[at - 1]].served > pairs[pair].served; at--)
+			order[at] = order[at - 1];
+		order[at] = pair;
+	}
+}
+
+static struct run make_run(const struct choice *c, int highest, size_t *order, size_t len)
+{
+	const struct sched_pair *last;
+
+	sort_by_served(c->pairs, order, len);
+	last = &c->pairs[order[len - 1]];
 	return (struct run){
 		.pairs = order,
 		.room = len,
 		.len = len,
 		.served = last->served,
 		.is_new = !last->served,
-		.step = step_below((int64_t)highest->priority - last->priority),
+		.step = step_below((int64_t)highest - last->priority),
 	};
+}
+
+static bool is_same_run(const struct sched_pair *a, const struct sched_pair *b)
+{
+	return a->run_id == b->run_id || strcmp(a->run_id, b->run_id) == 0;
 }
 
 static void collect_runs(struct choice *c, size_t count)
 {
-	for (size_t from = 0, end; from < count; from = end) {
-		const char *run_id = c->pairs[c->order[from]].run_id;
+	int highest = INT_MIN;
 
+	for (size_t i = 0; i < count; i++)
+		if (c->pairs[c->order[i]].priority > highest)
+			highest = c->pairs[c->order[i]].priority;
+	for (size_t from = 0, end; from < count; from = end) {
 		for (end = from + 1; end < count; end++)
-			if (strcmp(c->pairs[c->order[end]].run_id, run_id) != 0)
+			if (!is_same_run(&c->pairs[c->order[from]], &c->pairs[c->order[end]]))
 				break;
-		c->runs[c->nruns++] = make_run(c, c->order + from, end - from);
+		c->runs[c->nruns++] = make_run(c, highest, c->order + from, end - from);
 	}
 	level_runs(c);
 	for (size_t i = c->nruns / 2; i-- > 0;)
@@ -209,7 +214,6 @@ size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_wan
 		if (is_eligible(&c, &pairs[i]))
 			c.order[count++] = i;
 	}
-	qsort_r(c.order, count, sizeof(c.order[0]), compare_pairs, pairs);
 	collect_runs(&c, count);
 	serve_runs(&c);
 	mem_free(&c.order);

@@ -32,8 +32,8 @@ struct sched_pick {
 };
 
 /* Fills picks (room for npairs) and returns how many there are, at most one per pair.
- * lane_want[lane]: jobs that the lane can take, <= 0 none; it is not changed. total: jobs in all.
- * O(n log n + total log n) for n pairs; total is best bounded by the claim's batch. */
+ * The pairs of a run stand together. lane_want[lane]: jobs that the lane can take, <= 0 none; it is not
+ * changed. total: jobs in all. O(n + total log n) for n pairs; total is best bounded by the claim's batch. */
 size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_want, size_t nlanes, int total,
 		    struct sched_pick *picks) __attribute__((warn_unused_result));
 

@@ -192,19 +192,19 @@ static void test_many_pairs_of_many_runs_are_all_served(void **state)
 	enum { RUNS = 100, MODELS = 6 };
 	struct sched_pair *pairs = mem_array((size_t)RUNS * MODELS, sizeof(*pairs));
 	struct sched_pick *picks = mem_array((size_t)RUNS * MODELS, sizeof(*picks));
-	static char names[RUNS][8];
+	static char names[RUNS][16];
 	static const int want[MODELS] = { 1000, 1000, 1000, 1000, 1000, 1000 };
 	int of_run[RUNS] = { 0 };
 	size_t n;
 
 	(void)state;
 	for (int i = 0; i < RUNS * MODELS; i++) {
-		(void)snprintf(names[i % RUNS], sizeof(names[0]), "r%d", i % RUNS);
-		pairs[i] = (struct sched_pair)PAIR(names[i % RUNS], "m", i / RUNS, 0);
+		(void)snprintf(names[i / MODELS], sizeof(names[0]), "r%d", i / MODELS);
+		pairs[i] = (struct sched_pair)PAIR(names[i / MODELS], "m", i % MODELS, 0);
 	}
 	n = sched_choose(pairs, (size_t)RUNS * MODELS, want, MODELS, 1000, picks);
 	for (size_t i = 0; i < n; i++)
-		of_run[picks[i].pair % RUNS] += picks[i].n;
+		of_run[picks[i].pair / MODELS] += picks[i].n;
 	for (int i = 0; i < RUNS; i++)
 		expect(of_run[i] == 10, "run %d got %d", i, of_run[i]);
 	mem_free(&pairs);
