@@ -5,10 +5,13 @@
 
 #include "base/mem.h"
 
-/* Virtual time of one job of the lowest weight; and so the most that a run which got less than its share may
- * catch up on: it must not starve the others for as long as it was blocked itself. */
-#define CREDIT ((uint64_t)SCHED_UNIT * SCHED_STEP * SCHED_STEP * SCHED_STEP)
-_Static_assert(SCHED_STEPS_MAX == 3, "CREDIT is one job so many steps below");
+/* Virtual time of one job of the lowest weight. */
+#define STEP_MAX ((uint32_t)SCHED_UNIT * SCHED_STEP * SCHED_STEP * SCHED_STEP)
+_Static_assert(SCHED_STEPS_MAX == 3, "STEP_MAX is so many steps below");
+
+/* Most that a run which got less than its share may catch up on: it must not starve the others for as long as
+ * it was blocked itself. */
+#define CREDIT STEP_MAX
 
 /* The pairs of one run that may still be picked: a ring over a part of `order`. */
 struct run {
@@ -18,15 +21,23 @@ struct run {
 	size_t len;
 	uint64_t served; /* virtual time: the greatest of its pairs */
 	bool is_new;	 /* never served before */
-	uint64_t step;	 /* virtual time of one job */
+	uint32_t step;	 /* virtual time of one job */
+};
+
+/* A run in the heap; small, since heaps move things about. */
+struct turn {
+	uint64_t served;
+	uint32_t rank; /* among those served alike: new ones first, then those of higher priority */
+	uint32_t run;
 };
 
 /* One call's working memory. */
 struct choice {
 	struct sched_pair *pairs;
-	size_t *order;	  /* pairs worth a look; those of a run together, by virtual time */
-	struct run *runs; /* a heap, least served on top */
-	size_t nruns;
+	size_t *order; /* pairs worth a look; those of a run together, by virtual time */
+	struct run *runs;
+	struct turn *turns; /* of the runs that may still be served; a heap, least served on top */
+	size_t nruns, nturns;
 	int *want; /* left of each lane */
 	size_t nlanes;
 	int total;    /* left in all */
@@ -35,32 +46,37 @@ struct choice {
 	size_t npicks;
 };
 
-static bool is_before(const struct run *a, const struct run *b)
+static struct turn turn_of(const struct choice *c, size_t run)
+{
+	const struct run *r = &c->runs[run];
+
+	return (struct turn){
+		.served = r->served,
+		.rank = r->is_new ? r->step : r->step + STEP_MAX,
+		.run = (uint32_t)run,
+	};
+}
+
+static bool is_before(const struct turn *a, const struct turn *b)
 {
 	if (a->served != b->served)
 		return a->served < b->served;
-	if (a->is_new != b->is_new)
-		return a->is_new;
-	return a->step != b->step ? a->step < b->step : a->pairs < b->pairs;
+	return a->rank != b->rank ? a->rank < b->rank : a->run < b->run;
 }
 
-static void sift_down(struct choice *c, size_t at)
+/* Puts `turn` where it belongs, `at` or below. */
+static void sift_down(struct choice *c, size_t at, struct turn turn)
 {
-	for (;;) {
-		size_t least = at, left = 2 * at + 1;
-		struct run swap;
+	size_t child;
 
-		for (size_t child = left; child < left + 2 && child < c->nruns; child++) {
-			if (is_before(&c->runs[child], &c->runs[least]))
-				least = child;
-		}
-		if (least == at)
-			return;
-		swap = c->runs[at];
-		c->runs[at] = c->runs[least];
-		c->runs[least] = swap;
-		at = least;
+	for (; (child = 2 * at + 1) < c->nturns; at = child) {
+		if (child + 1 < c->nturns && is_before(&c->turns[child + 1], &c->turns[child]))
+			child++;
+		if (!is_before(&c->turns[child], &turn))
+			break;
+		c->turns[at] = c->turns[child];
 	}
+	c->turns[at] = turn;
 }
 
 /* A run never served joins at the least of its peers; nobody lags by more than the credit. */
@@ -88,9 +104,9 @@ static void level_runs(struct choice *c)
 }
 
 /* Virtual time of one job, so many priorities below the highest. */
-static uint64_t step_below(int64_t below)
+static uint32_t step_below(int64_t below)
 {
-	uint64_t step = SCHED_UNIT;
+	uint32_t step = SCHED_UNIT;
 
 	for (int i = 0; i < SCHED_STEPS_MAX && i < below; i++)
 		step *= SCHED_STEP;
@@ -144,8 +160,9 @@ static void collect_runs(struct choice *c, size_t count)
 		c->runs[c->nruns++] = make_run(c, highest, c->order + from, end - from);
 	}
 	level_runs(c);
-	for (size_t i = c->nruns / 2; i-- > 0;)
-		sift_down(c, i);
+	c->nturns = c->nruns;
+	for (size_t i = c->nruns; i-- > 0;)
+		sift_down(c, i, turn_of(c, i));
 }
 
 static void pick(struct choice *c, size_t pair)
@@ -184,10 +201,13 @@ static bool serve_run(struct choice *c, struct run *run)
 
 static void serve_runs(struct choice *c)
 {
-	while (c->nruns && c->total > 0) {
-		if (!serve_run(c, &c->runs[0]))
-			c->runs[0] = c->runs[--c->nruns];
-		sift_down(c, 0);
+	while (c->nturns > 0 && c->total > 0) {
+		size_t run = c->turns[0].run;
+
+		if (serve_run(c, &c->runs[run]))
+			sift_down(c, 0, turn_of(c, run));
+		else if (--c->nturns > 0)
+			sift_down(c, 0, c->turns[c->nturns]);
 	}
 }
 
@@ -207,6 +227,7 @@ size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_wan
 		return 0;
 	c.order = mem_array(npairs, sizeof(c.order[0]));
 	c.runs = mem_array(npairs, sizeof(c.runs[0]));
+	c.turns = mem_array(npairs, sizeof(c.turns[0]));
 	c.slot = mem_array(npairs, sizeof(c.slot[0]));
 	c.want = mem_array(nlanes, sizeof(c.want[0]));
 	memcpy(c.want, lane_want, nlanes * sizeof(c.want[0]));
@@ -218,6 +239,7 @@ size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_wan
 	serve_runs(&c);
 	mem_free(&c.order);
 	mem_free(&c.runs);
+	mem_free(&c.turns);
 	mem_free(&c.slot);
 	mem_free(&c.want);
 	return c.npicks;
