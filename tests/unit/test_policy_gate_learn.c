@@ -157,22 +157,25 @@ static void test_the_unit_that_is_used_up_is_to_blame(void **state)
 	}
 }
 
-/* The provider has not charged it: what it showed remains when the reservation has come back. */
-static void test_what_remains_counts_what_a_refused_call_gives_back(void **state)
+/* Calls under way together are refused together; the first of them tells why. */
+static void test_a_limit_that_is_told_explains_the_refusals_before_it(void **state)
 {
 	AUTO(gate_free) struct gate *g = case_gate(two, 2);
-	struct gate_ticket t = case_enter(g, "small", LATER, COST(1, 40));
-	struct gate_told told = case_told();
+	struct gate_told told = case_told(), silent = case_told();
+	struct gate_ticket t[3], later;
 
 	(void)state;
-	told.limit[GATE_INPUT_TOKENS] = 1200;
-	told.remaining[GATE_TOKENS] = 7;
-	told.remaining[GATE_REQUESTS] = 5;
-	gate_refuse(g, &t, LATER, &told, -1, 0);
-	case_leave(g, &t, LATER, GATE_REFUSED);
-	assert_int_equal(view(g, 0).unit[GATE_TOKENS].left, 7);
-	assert_int_equal(view(g, 0).unit[GATE_REQUESTS].left, 5);
-	assert_int_equal(view(g, 0).unit[GATE_INPUT_TOKENS].told, 1200);
+	for (int i = 0; i < 3; i++)
+		t[i] = case_enter(g, "small", LATER, COST(1));
+	told.limit[GATE_REQUESTS] = 60;
+	gate_refuse(g, &t[0], LATER + 10, &told, -1, 0);
+	gate_refuse(g, &t[1], LATER + 20, &told, -1, 0);
+	gate_refuse(g, &t[2], LATER + 30, &silent, -1, 0);
+	assert_int_equal(view(g, 0).unit[GATE_REQUESTS].told, 60);
+	assert_int_equal(view(g, 0).unit[GATE_REQUESTS].learned, 0);
+	later = case_enter(g, "small", LATER + 60000, COST(1));
+	gate_refuse(g, &later, LATER + 60010, &told, -1, 0);
+	assert_true(view(g, 0).unit[GATE_REQUESTS].learned > 0);
 }
 
 static void test_a_refusal_pauses_the_calls_scope_alone_and_never_for_less(void **state)
@@ -333,7 +336,7 @@ int main(void)
 		cmocka_unit_test(test_what_remains_is_less_by_what_the_provider_had_not_seen),
 		cmocka_unit_test(test_what_remains_of_a_unit_not_taken_says_nothing),
 		cmocka_unit_test(test_the_unit_that_is_used_up_is_to_blame),
-		cmocka_unit_test(test_what_remains_counts_what_a_refused_call_gives_back),
+		cmocka_unit_test(test_a_limit_that_is_told_explains_the_refusals_before_it),
 		cmocka_unit_test(test_a_refusal_pauses_the_calls_scope_alone_and_never_for_less),
 		cmocka_unit_test(test_a_refusal_without_a_word_teaches_what_is_borne_at_once),
 		cmocka_unit_test(test_one_wave_of_refusals_finds_the_concurrency),
