@@ -102,11 +102,11 @@ static int64_t burst_of(const struct limit *l, int64_t rate)
 /* Of the rate, while it ramps up: in sixteenths. */
 static int64_t ramped(const struct limit *l, int64_t rate, int64_t now_ms)
 {
-	int64_t age_ms = now_ms - l->born_ms, step;
+	int64_t age_ms = most(0, now_ms - l->born_ms), step;
 
 	if (age_ms >= l->params.ramp_ms)
 		return rate;
-	step = most(0, age_ms) * RAMP_STEPS / l->params.ramp_ms;
+	step = age_ms * RAMP_STEPS / l->params.ramp_ms;
 	return most(1, rate / RAMP_FLOOR + (rate - rate / RAMP_FLOOR) * step / RAMP_STEPS);
 }
 
