@@ -96,8 +96,8 @@ def lane_of(provider, model):
 
 @functools.lru_cache(maxsize=1)
 def mislead(tell):
-    """{case: (percent of calls that are 429s, percent of the true limit)}, of two daemons side by side: one whose provider
-    tells its limit and when to come back, one whose provider says nothing with its 429s."""
+    """{case: (percent of calls that are 429s, percent of the true limit)} of two daemons side by side: one whose
+    provider tells its limit and when to come back, one whose provider says nothing with its 429s."""
     found = {}
     with LimitProof([lane_of("openai", "gpt-4")]) as told, \
             LimitProof([lane_of("xai", "grok-2")], settings={"silent_limits": True}) as silent:

@@ -1,5 +1,5 @@
-"""The short form of the limit proof: kinds of limits, units, latencies and lengths of conversations side by side, so that
-each is seen within seconds. The figures to be held on a quiet machine belong to `make bench`."""
+"""The short form of the limit proof: kinds of limits, units, latencies and lengths of conversations side by side, so
+that each is seen within seconds. The figures to be held on a quiet machine belong to `make bench`."""
 
 import dataclasses
 
