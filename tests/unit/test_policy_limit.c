@@ -57,6 +57,17 @@ static void test_out_of_range_is_refused(void **state)
 	limit_free(&l);
 }
 
+static void test_a_clock_that_stands_before_its_birth_is_no_trouble_without_a_ramp(void **state)
+{
+	struct limit *l = make(60, MINUTE, 0, 0, HOUR);
+	struct limit_view view;
+
+	(void)state;
+	limit_look(l, 0, &view);
+	assert_int_equal(view.rate, 60);
+	limit_free(&l);
+}
+
 static void test_what_is_told_and_configured_and_learned(void **state)
 {
 	static const struct {
@@ -442,6 +453,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_out_of_range_is_refused),
+		cmocka_unit_test(test_a_clock_that_stands_before_its_birth_is_no_trouble_without_a_ramp),
 		cmocka_unit_test(test_what_is_told_and_configured_and_learned),
 		cmocka_unit_test(test_a_call_above_the_whole_limit_can_never_go),
 		cmocka_unit_test(test_what_was_reserved_too_much_comes_back),
