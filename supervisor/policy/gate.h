@@ -148,7 +148,7 @@ enum gate_park gate_parked_kind(const struct gate *g);
 int64_t gate_recheck_at(const struct gate *g);
 /* A trial may go at once, unless one is under way or the operator parked. */
 void gate_recheck_now(struct gate *g, int64_t now_ms);
-/* Ends parking, pauses and an open breaker. */
+/* Ends parking, pauses and an open breaker, and forgets what refusals have taught. */
 void gate_resume(struct gate *g);
 
 /* A check from outside (breaker_check()). True when it opened the breaker. */

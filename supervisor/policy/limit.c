@@ -398,6 +398,13 @@ void limit_answered(struct limit *l, int64_t now_ms)
 	set_pace(l, now_ms);
 }
 
+void limit_forget(struct limit *l)
+{
+	l->learned = 0;
+	l->row = 0;
+	set_pace(l, l->pace.stamp_ms);
+}
+
 /* ---- grants ---- */
 
 void limit_set_granted(struct limit *l, bool granted)

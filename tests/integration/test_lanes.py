@@ -225,7 +225,7 @@ def test_used_up_quota_parks_the_lane_with_its_reason_until_it_is_resumed(procto
         "total": 8, "completed": 4, "failed": 0, "cancelled": 0}
     assert [wait["lane"] for wait in shown["waiting"]] == ["openai"]
     event = proctor.wait_event("lane.parked", subject="openai")
-    assert event["level"] == "error" and event["data"]["reason"] == told["why"]
+    assert event["level"] == "error" and "parked: " + event["data"]["reason"] == told["why"]
     asked = figures(simulator)["asked"]
     script(simulator)
     proctor.call("providers.resume", provider="openai")
