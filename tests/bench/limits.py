@@ -2,6 +2,7 @@
 
 limit_use_percent, limit_429s                   one node, 120 s of real time, 600 requests and 120,000 tokens a minute
 limit_use_3nodes_percent, limit_429s_3nodes     three nodes on one Postgres that share the same limits
+limit_kinds_use_percent, limit_kinds_429s       one node, six providers side by side, each with another kind of limit
 limit_wrong_use_percent, limit_wrong_429_percent   limits configured ten times too high, from the first 429 on
 admission_us                                    what deciding on a call costs, policy alone
 """
@@ -12,7 +13,7 @@ import statistics
 import subprocess
 
 from harness import place
-from harness.limit_proof import HEAVY_TAILED, Lane, LimitProof
+from harness.limit_proof import HEAVY_TAILED, SHORT, Lane, LimitProof
 
 from . import spool
 
@@ -21,6 +22,10 @@ SPAN_S = 120
 REQUESTS = 600
 TOKENS = 150_000        # a minute; with MAX_TOKENS charged for each call a little more than REQUESTS need
 MAX_TOKENS = 240
+CONCURRENCY = 20
+
+NO_LIMIT = {"requests_per_minute": 0, "tokens_per_minute": 0, "input_tokens_per_minute": 0,
+            "output_tokens_per_minute": 0, "requests_per_day": 0, "concurrency": 0}
 
 WRONG_FACTOR = 10
 WRONG_REQUESTS = 300    # the true limit
@@ -84,6 +89,54 @@ def measure_use_3nodes(tell):
 
 def measure_429s_3nodes(tell):
     return refusals(tell, 3)
+
+
+# kinds of limits
+
+
+def kinds():
+    """In each the limit that is there is the only one, and always reached."""
+    def lane(provider, model, limit, latency=HEAVY_TAILED, turns=1, **keys):
+        return Lane(provider, model, [limit], {**NO_LIMIT, **keys}, latency=latency, turns=turns,
+                    options={"maxTokens": MAX_TOKENS})
+    return [
+        lane("openai", "gpt-4", sliding(REQUESTS), turns=5, requests_per_minute=REQUESTS),
+        lane("google", "gemini-1.5-pro", {**sliding(REQUESTS), "kind": "bucket"}, SHORT, requests_per_minute=REQUESTS),
+        lane("anthropic", "claude-3-sonnet", sliding(TOKENS, "output_tokens"), output_tokens_per_minute=TOKENS),
+        lane("xai", "grok-2", sliding(TOKENS, "tokens"), SHORT, turns=5, tokens_per_minute=TOKENS),
+        lane("mistral", "mistral-large", {"kind": "fixed", "limit": REQUESTS // 60, "window_s": 1.0},
+             requests_per_minute=REQUESTS, requests_window="1s"),
+        lane("deepseek", "deepseek-chat", {"kind": "concurrency", "limit": CONCURRENCY}, "lognormal:2:0.5:10",
+             turns=5, concurrency=CONCURRENCY),
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def keep_all(tell):
+    with LimitProof(kinds()) as proof:
+        proof.begin()
+        ramp, span = proof.measure(RAMP_S, SPAN_S)
+    for figure in (*ramp, *span):
+        tell(str(figure))
+    return ramp, span
+
+
+def describe_kinds(figures):
+    return {"limits": {f"{one.kind} {one.unit}": round(one.use, 2) for one in figures}, "span_s": SPAN_S,
+            "after_s": RAMP_S, "turns": "one and five", "latency": "uniform and lognormal",
+            "counted": "by the simulator, which enforces the limits"}
+
+
+def measure_kinds_use(tell):
+    _, span = keep_all(tell)
+    return round(min(one.use for one in span if one.kind != "fixed"), 2), "percent", {
+        **describe_kinds(span), "least_of": "all but the fixed window of a second"}
+
+
+def measure_kinds_429s(tell):
+    ramp, span = keep_all(tell)
+    return sum(one.refused for one in span), "calls", {**describe_kinds(span),
+                                                       "in_the_ramp": sum(one.refused for one in ramp)}
 
 
 # wrong limits
