@@ -149,23 +149,22 @@ def lane_of(provider, model):
 
 @functools.lru_cache(maxsize=1)
 def mislead(tell):
-    """{case: (percent of calls that are 429s, percent of the true limit)} of two daemons side by side: one whose
-    provider tells its limit and when to come back, one whose provider says nothing with its 429s."""
+    """{case: (percent of calls that are 429s, percent of the true limit)}, side by side, of providers that tell their
+    limit, that tell with a 429 when to come back, and that say nothing."""
     found = {}
-    with LimitProof([lane_of("openai", "gpt-4")]) as told, \
+    with LimitProof([lane_of("openai", "gpt-4"), lane_of("google", "gemini-1.5-pro")]) as speaking, \
             LimitProof([lane_of("xai", "grok-2")], settings={"silent_limits": True}) as silent:
-        cases = {"told": told, "silent": silent}
-        for proof in cases.values():
+        cases = {"tells_limit": (speaking, "openai"), "tells_wait": (speaking, "google"), "silent": (silent, "xai")}
+        for proof in (speaking, silent):
             proof.begin()
-        for case, proof in cases.items():
-            provider, = proof.lanes
-            place.wait_until(lambda: proof.read().providers[provider]["refused"], 60, f"the first 429 of {case}")
-        for proof in cases.values():
-            proof.wait_span(WRONG_SPAN_S)
-        for case, proof in cases.items():
-            provider, = proof.lanes
-            assert proof.left(provider) > 0, f"no work was left for {case}"
+        for proof, provider in list(cases.values())[1:]:
+            place.wait_until(lambda: proof.read().providers[provider]["refused"], 60, f"the first 429 of {provider}")
+        silent.wait_span(WRONG_SPAN_S)
+        for proof, provider in cases.values():
+            assert proof.left(provider) > 0, f"no work was left for {provider}"
+        for proof in (speaking, silent):
             proof.end()
+        for case, (proof, provider) in cases.items():
             found[case] = reckon(proof.ledger(provider))
             tell(f"{case}: {found[case][0]:.2f} % of calls refused, {found[case][1]:.2f} % of the true limit used")
     return found
@@ -173,8 +172,9 @@ def mislead(tell):
 
 def reckon(ledger):
     """By arrival: the share of refusals in WRONG_SPAN_S from the first one on, itself among them; the use of the true
-    limit in the part of it behind FOUND_AFTER_S."""
-    first = min(call["arrived"] for call in ledger if call.get("refused_by"))
+    limit in the part of it behind FOUND_AFTER_S. From the first call on when there is no refusal at all."""
+    first = min([call["arrived"] for call in ledger if call.get("refused_by")] or
+                [call["arrived"] for call in ledger])
     calls = [call for call in ledger if 0 <= call["arrived"] - first < WRONG_SPAN_S]
     refused = sum(1 for call in calls if call.get("refused_by"))
     late = sum(1 for call in calls if call["arrived"] - first >= FOUND_AFTER_S and not call.get("refused_by"))
@@ -185,7 +185,7 @@ def reckon(ledger):
 def describe_wrong(found, index):
     return {**{case: round(figures[index], 2) for case, figures in found.items()}, "true_per_minute": WRONG_REQUESTS,
             "configured_per_minute": WRONG_FACTOR * WRONG_REQUESTS, "span_s": WRONG_SPAN_S,
-            "from": "the first 429", "worst_of": "a provider that tells its limit, and one that says nothing"}
+            "from": "the first 429, or the first call of a lane that has none", "worst_of": "the cases"}
 
 
 def measure_wrong_429(tell):
