@@ -95,7 +95,7 @@ build/crash/proctord: $(call object,crash,$(WITH_POINTS)) $(call object,release,
 	@echo "  LINK    $@"
 	@$(CC) $(CRASH) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
 
-# What the benchmarks of the spool need: a daemon without one, and what fills one.
+# What benchmarks need: a daemon without a spool, what fills one, and what admits calls in virtual time.
 BARE = $(RELEASE) -DPROCTOR_WITHOUT_SPOOL
 $(eval $(call flavour,bare,CC,BARE))
 WITHOUT_SPOOL := supervisor/core/store_journal.c
@@ -106,6 +106,10 @@ build/bare/proctord: $(call object,bare,$(WITHOUT_SPOOL)) $(call object,release,
 build/bench/spool_feed: tests/bench/spool_feed.c $(call object,release,$(wildcard supervisor/base/*.c supervisor/io/*.c))
 	@mkdir -p $(@D)
 	@$(CC) $(RELEASE) $(LINK) -o $@ $^ $(DAEMON_LIBS) $(LDFLAGS)
+
+build/bench/admission: tests/bench/admission.c $(call object,release,$(wildcard supervisor/base/*.c supervisor/policy/*.c))
+	@mkdir -p $(@D)
+	@$(CC) $(RELEASE) $(LINK) -o $@ $^ -lm $(LDFLAGS)
 
 asan: build/asan/proctord build/asan/proctorctl ## build both under ASan and UBSan, in build/asan/
 

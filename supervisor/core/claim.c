@@ -153,7 +153,6 @@ void claim_set_pairs(struct claim *claim, const struct store_pair *pairs, size_t
 			.model_id = fresh[i].model_id,
 			.lane = fresh[i].place,
 			.priority = pairs[i].priority,
-			.weight = 1,
 			.maybe_ready = fresh[i].lane >= 0 && !pairs[i].paused && !pairs[i].cancelling,
 			.served = was ? claim->sched[was - 1].served : 0,
 		};

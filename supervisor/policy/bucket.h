@@ -1,49 +1,47 @@
 #ifndef POLICY_BUCKET_H
 #define POLICY_BUCKET_H
 
-/* Token bucket of one lane.
- * Pure: every call takes now_ms, so a test owns the time; a clock that steps back counts as standing still.
- * Exact integers: what is earned depends on the time alone, not on how often one looked.
- * A bucket starts empty. Invariant: tokens <= burst. A cost above the burst is admitted when the bucket is
- * full and leaves a debt, so that a big call waits long but not for ever.
- *
- * How much goes through. With a burst of one's own, in any window W at most per_min * W + max(burst, cost).
- * With burst 0 the bucket earns a little less than per_min, so that no window of 61 s sees more than per_min:
- * a provider that counts a sliding minute never sees too many, even when the network delays some calls by up
- * to a second more than others. That costs at most 1 token in 30. */
+/* Token bucket: `rate` tokens are earned evenly in per_ms, `burst` of them at most are kept, and debts are
+ * borne. A value. Exact: the level is counted in parts of 1/per_ms of a token, so that what is earned depends
+ * on the time alone, not on how often one looked. Beside its burst it keeps what is earned in BUCKET_LATE_MS,
+ * so that who comes a little late each time loses nothing. now_ms is monotonic; a clock that steps back
+ * counts as standing still. */
 
-#include <stdbool.h>
 #include <stdint.h>
 
-#define BUCKET_RATE_MAX 1000000000 /* most per_min and most burst: a billion */
+#define BUCKET_RATE_MAX	  INT64_C(1000000000) /* most rate, most burst, most cost */
+#define BUCKET_PER_MAX_MS INT64_C(100000)
+#define BUCKET_LATE_MS	  INT64_C(50)
 
-struct bucket;
+struct bucket {
+	int64_t rate;	/* 0..BUCKET_RATE_MAX */
+	int64_t per_ms; /* 1..BUCKET_PER_MAX_MS */
+	int64_t burst;	/* 1..BUCKET_RATE_MAX */
+	int64_t level;	/* parts of 1/per_ms; nothing is earned from burst * per_ms + rate * BUCKET_LATE_MS on
+			 */
+	int64_t stamp_ms; /* of `level` */
+};
 
-/* per_min 0..BUCKET_RATE_MAX, 0 = no limit. burst 0..BUCKET_RATE_MAX, 0 = one second's worth; it is at least
- * one call and at most per_min. -ERANGE outside these ranges. */
-int bucket_new(int64_t per_min, int64_t burst, int64_t now_ms, struct bucket **ret)
-	__attribute__((warn_unused_result));
-void bucket_free(struct bucket **b);
+/* An empty one. */
+void bucket_init(struct bucket *b, int64_t rate, int64_t per_ms, int64_t burst, int64_t now_ms);
 
-/* Changes the limits from now on; what has been earned stays, capped at the new burst; a debt stays.
- * Same ranges as bucket_new(); on an error nothing changes. */
-int bucket_set_rate(struct bucket *b, int64_t per_min, int64_t burst, int64_t now_ms)
-	__attribute__((warn_unused_result));
+/* From now on; what has been earned stays, capped at the new burst. */
+void bucket_set_rate(struct bucket *b, int64_t rate, int64_t burst, int64_t now_ms);
 
-/* Sets what has been earned so far, as bucket_level() told it at now_ms: capped at the burst. */
-void bucket_set_level(struct bucket *b, int64_t now_ms, int64_t tokens);
-
-/* Takes `cost` (>= 0) tokens, or changes nothing and returns false. */
-bool bucket_take(struct bucket *b, int64_t now_ms, int64_t cost) __attribute__((warn_unused_result));
-
-/* Milliseconds until `cost` could succeed; 0 = now, -1 = never (above a minute's whole limit). */
+/* Milliseconds until `cost` may go: when the level is min(cost, burst); 0 = now, -1 = never (nothing is
+ * earned). */
 int64_t bucket_wait_ms(const struct bucket *b, int64_t now_ms, int64_t cost);
 
-/* Whole tokens that could be taken from now_ms to now_ms + horizon_ms, each as soon as it is earned;
- * 0 while in debt for longer; INT64_MAX when there is no limit. */
-int64_t bucket_room(const struct bucket *b, int64_t now_ms, int64_t horizon_ms);
+/* Takes `cost`, whatever is there. */
+void bucket_take(struct bucket *b, int64_t now_ms, int64_t cost);
 
-/* Whole tokens now, rounded down; negative while in debt; INT64_MAX when there is no limit. */
+/* Gives back what had been taken, also beyond the burst: what waits could have had it all the time. */
+void bucket_give(struct bucket *b, int64_t now_ms, int64_t amount);
+
+/* Whole tokens at now_ms, rounded down; negative while in debt. */
 int64_t bucket_level(const struct bucket *b, int64_t now_ms);
+
+/* Whole tokens that could be taken from now_ms to now_ms + horizon_ms, each as soon as it is earned; >= 0. */
+int64_t bucket_room(const struct bucket *b, int64_t now_ms, int64_t horizon_ms);
 
 #endif

@@ -27,7 +27,7 @@ static const struct {
 	enum check_verdict verdict;
 } evidence[] = {
 	{ "openai", 429, "insufficient_quota", CHECK_NO_CREDIT },
-	{ "anthropic", 400, "reached your specified API usage limits", CHECK_NO_CREDIT },
+	{ "anthropic", 400, "reached your specified", CHECK_NO_CREDIT },
 	{ "google", 400, "API_KEY_INVALID", CHECK_KEY_REFUSED },
 	{ "xai", 400, "Incorrect API key", CHECK_KEY_REFUSED },
 	{ "xai", 403, "used all available credits", CHECK_NO_CREDIT },

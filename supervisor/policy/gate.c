@@ -230,7 +230,7 @@ enum gate_park gate_parked_kind(const struct gate *g)
 
 int64_t gate_recheck_at(const struct gate *g)
 {
-	return g->parking.trying ? 0 : g->parking.recheck_at_ms;
+	return g->parking.recheck_at_ms;
 }
 
 void gate_recheck_now(struct gate *g, int64_t now_ms)

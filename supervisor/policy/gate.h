@@ -121,15 +121,15 @@ struct gate_told {
 	int64_t remaining[GATE_PACED]; /* -1 = not told */
 };
 
-/* With an answer or a refusal of the ticket's call, before gate_leave(). What concerns a unit goes to the
- * limit that the call comes under. */
+/* With the end of the ticket's call, before gate_leave(); of a refusal gate_refuse() hears it. What concerns
+ * a unit goes to the limit that the call comes under. */
 void gate_hear(struct gate *g, const struct gate_ticket *ticket, int64_t now_ms,
 	       const struct gate_told *told);
 
-/* A refusal: what was broken is learned from, and the ticket's scope pauses for pause_ms. Broken is the unit
- * of which `told` shows less left than the call needs; else requests; but the concurrency when the lane
- * learns that and the provider said neither. word_ms is how long it asked to wait, -1 when it said nothing.
- * Before gate_leave(). */
+/* A refusal: it is heard as by gate_hear(), what was broken is learned from, and the ticket's scope pauses
+ * for pause_ms. Broken is the unit of which `told` shows less left than the call needs; else requests; but
+ * the concurrency when the lane learns that and the provider said neither. word_ms is how long it asked to
+ * wait, -1 when it said nothing. Before gate_leave(). */
 void gate_refuse(struct gate *g, const struct gate_ticket *ticket, int64_t now_ms,
 		 const struct gate_told *told, int64_t word_ms, int64_t pause_ms);
 
@@ -146,7 +146,7 @@ void gate_park(struct gate *g, enum gate_park kind, const char *reason, int64_t 
 /* NULL unless parked. Valid until the next change of the gate. */
 const char *gate_parked_reason(const struct gate *g);
 enum gate_park gate_parked_kind(const struct gate *g);
-/* When the next trial may go, perhaps past; 0 = none is planned, or one is under way. */
+/* When the next trial may go, perhaps past; of one under way, when it could have; 0 = none is planned. */
 int64_t gate_recheck_at(const struct gate *g);
 /* A trial may go at once, unless one is under way or the operator parked. */
 void gate_recheck_now(struct gate *g, int64_t now_ms);

@@ -25,20 +25,27 @@ static int64_t unseen(const struct gate_scope *s, const struct gate_ticket *t, e
 	return since > 0 ? since : 0;
 }
 
-void gate_hear(struct gate *g, const struct gate_ticket *ticket, int64_t now_ms, const struct gate_told *told)
+/* What of a refused call comes back with gate_leave() is taken off first: the provider has not charged it. */
+static void hear(const struct gate_ticket *t, int64_t now_ms, const struct gate_told *told, bool refused)
 {
-	assert(g->in_flight > 0 && ticket->slot);
 	for (enum gate_unit u = 0; u < GATE_PACED; u++) {
-		struct gate_scope *s = ticket->held_by[u];
+		struct gate_scope *s = t->held_by[u];
+		int64_t reserved = t->reserved.of[u], back = refused && u != GATE_REQUESTS ? reserved : 0;
 
 		if (told->limit[u] > 0) {
 			limit_told(s->limits[u], now_ms, told->limit[u]);
 			gate_update_granted(s);
 		}
-		if (told->remaining[u] >= 0 && ticket->reserved.of[u])
+		if (told->remaining[u] >= 0 && reserved)
 			limit_told_remaining(s->limits[u], now_ms, told->remaining[u],
-					     unseen(s, ticket, u, now_ms));
+					     unseen(s, t, u, now_ms) + back);
 	}
+}
+
+void gate_hear(struct gate *g, const struct gate_ticket *ticket, int64_t now_ms, const struct gate_told *told)
+{
+	assert(g->in_flight > 0 && ticket->slot);
+	hear(ticket, now_ms, told, false);
 }
 
 /* The unit that is shown used up; GATE_UNITS when none is. */
@@ -59,6 +66,7 @@ void gate_refuse(struct gate *g, const struct gate_ticket *ticket, int64_t now_m
 	struct gate_scope *scope = ticket->scope;
 	enum gate_unit blamed = used_up(ticket, told);
 
+	hear(ticket, now_ms, told, true);
 	if (blamed == GATE_UNITS && word_ms < 0 && g->learns_concurrency) {
 		gate_learn_concurrency(ticket->slot, now_ms);
 	} else {

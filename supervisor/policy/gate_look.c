@@ -80,9 +80,9 @@ struct gate_verdict gate_look(const struct gate *g, size_t family, int64_t now_m
 	if (v.why == GATE_NEVER)
 		return v;
 	if (gate_is_shut(g, now_ms)) {
-		int64_t at = gate_recheck_at(g);
+		int64_t at = g->parking.recheck_at_ms;
 
-		return (struct gate_verdict){ GATE_PARKED, 0, at ? at - now_ms : -1, "" };
+		return (struct gate_verdict){ GATE_PARKED, 0, at > now_ms ? at - now_ms : -1, "" };
 	}
 	if (!breaker_lets(&g->breaker, now_ms))
 		return (struct gate_verdict){ GATE_BREAKER, 0, breaker_wait_ms(&g->breaker, now_ms), "" };
@@ -120,9 +120,9 @@ static int64_t lane_room(const struct gate *g, const struct gate_family *f, int6
 	int slots = gate_slots(f->slot);
 
 	if (g->parking.reason) {
-		if (!gate_recheck_at(g))
+		if (g->parking.trying || !g->parking.recheck_at_ms)
 			return 0;
-		start = gate_recheck_at(g) > start ? gate_recheck_at(g) : start;
+		start = g->parking.recheck_at_ms > start ? g->parking.recheck_at_ms : start;
 		most = 1;
 	}
 	if (g->breaker.state != BREAKER_CLOSED) {

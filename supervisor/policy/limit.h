@@ -5,22 +5,23 @@
  *
  * Three things together decide:
  * - a token bucket (policy/bucket.h) paces: units are earned evenly, `burst` of them at most are kept;
- * - a sliding window (policy/window.h) remembers what was spent: in no span, widened by LIMIT_GUARD, is more spent
- *   than the rate, whatever the burst, so that a provider that counts a sliding minute never sees too many, even
- *   when the network delays some calls more than others;
+ * - a sliding window (policy/window.h) remembers what was spent: in no span, widened by a guard
+ *   (750 ms for a minute, 65 ms for a second), is more spent than the rate, whatever the burst, so that a
+ * provider that counts a sliding minute never sees too many, even when the network delays some calls more
+ * than others;
  * - the rate itself, the least of what is configured, what the provider told, and what was learned from its
  *   refusals.
  *
- * What is spent is a reservation, settled when the real cost is known; what was reserved too much comes back as if it had
- * never been taken.
- * A new limit behaves as if its last span had been used in full: nobody knows what was sent before a restart.
- * Pure: every call takes now_ms, monotonic; a clock that steps back counts as standing still. */
+ * What is spent is a reservation, settled when the real cost is known; what was reserved too much comes back
+ * as if it had never been taken. A new limit behaves as if its last span had been used in full: nobody knows
+ * what was sent before a restart. Pure: every call takes now_ms, monotonic; a clock that steps back counts as
+ * standing still. */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LIMIT_RATE_MAX	 INT64_C(1000000000)
-#define LIMIT_MINUTE_MS	 INT64_C(60000)
+#define LIMIT_RATE_MAX	  INT64_C(1000000000)
+#define LIMIT_MINUTE_MS	  INT64_C(60000)
 #define LIMIT_SPAN_MIN_MS INT64_C(1000)
 
 struct limit;
@@ -29,7 +30,8 @@ struct limit_params {
 	int64_t rate;	 /* units in span_ms, 0..LIMIT_RATE_MAX; 0 = none, until told or learned */
 	int64_t span_ms; /* over which the provider counts: LIMIT_SPAN_MIN_MS..LIMIT_MINUTE_MS */
 	int64_t burst;	 /* units at once after a lull; 0 = what the pacing needs */
-	int64_t ramp_ms; /* a new limit, and one that was refused, rises to its rate over this time; 0 = at once */
+	int64_t ramp_ms; /* a new limit, and one that was refused, rises to its rate over this time; 0 = at
+			    once */
 	bool firm;	 /* the operator's word: what the provider tells never raises it */
 };
 
@@ -38,13 +40,13 @@ int limit_new(const struct limit_params *params, int64_t now_ms, struct limit **
 	__attribute__((warn_unused_result));
 void limit_free(struct limit **l);
 
-/* Reload: what was spent, told and learned stays, but for a rate that is configured otherwise than before: that
- * forgets what was learned. -ERANGE changes nothing. */
+/* Reload: what was spent, told and learned stays, but for a rate that is configured otherwise than before:
+ * that forgets what was learned. -ERANGE changes nothing. */
 int limit_configure(struct limit *l, const struct limit_params *params, int64_t now_ms)
 	__attribute__((warn_unused_result));
 
-/* Milliseconds until `cost` could be taken; 0 = now, -1 = never: it is above the whole rate. A call that costs more
- * than the burst is let in when the bucket is full, and leaves a debt. */
+/* Milliseconds until `cost` could be taken; 0 = now, -1 = never: it is above the whole rate. A call that
+ * costs more than the burst is let in when the bucket is full, and leaves a debt. */
 int64_t limit_wait_ms(const struct limit *l, int64_t now_ms, int64_t cost);
 
 /* Takes `cost`, which limit_wait_ms() has just called possible. */
@@ -53,8 +55,8 @@ void limit_take(struct limit *l, int64_t now_ms, int64_t cost);
 /* What was taken at taken_ms as `reserved` cost `real` (both >= 0). */
 void limit_settle(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t reserved, int64_t real);
 
-/* Whole units that could be taken between now_ms and now_ms + horizon_ms, each as soon as it is earned; INT64_MAX when
- * there is no limit. */
+/* Whole units that could be taken between now_ms and now_ms + horizon_ms, each as soon as it is earned;
+ * INT64_MAX when there is no limit. */
 int64_t limit_room(const struct limit *l, int64_t now_ms, int64_t horizon_ms);
 
 /* ---- what the provider tells ---- */
@@ -62,12 +64,12 @@ int64_t limit_room(const struct limit *l, int64_t now_ms, int64_t horizon_ms);
 /* Its header says that so much is allowed in a minute. */
 void limit_told(struct limit *l, int64_t now_ms, int64_t per_minute);
 
-/* Its header says that so much was left; `unseen` is the cost of calls under way that it may not have counted yet. Only
- * ever lowers what is left here. */
+/* Its header says that so much was left; `unseen` is the cost of calls under way that it may not have counted
+ * yet. Only ever lowers what is left here. */
 void limit_told_remaining(struct limit *l, int64_t now_ms, int64_t remaining, int64_t unseen);
 
-/* A call taken at taken_ms was refused for this limit. retry_after_ms is the provider's word, -1 when it had none. One
- * decrease for all calls that were under way together. */
+/* A call taken at taken_ms was refused for this limit. retry_after_ms is the provider's word, -1 when it had
+ * none. One decrease for all calls that were under way together. */
 void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t retry_after_ms);
 
 /* A call was answered: what was learned recovers slowly while all goes well and the limit is in use. */
@@ -79,8 +81,8 @@ void limit_answered(struct limit *l, int64_t now_ms);
 void limit_set_granted(struct limit *l, bool granted);
 bool limit_is_granted(const struct limit *l);
 
-/* Leave to spend `amount` more until until_ms; an earlier grant's rest is kept until its own end or this one's, the
- * later. */
+/* Leave to spend `amount` more until until_ms; an earlier grant's rest is kept until its own end or this
+ * one's, the later. */
 void limit_grant(struct limit *l, int64_t now_ms, int64_t amount, int64_t until_ms);
 
 /* What of the grants is not spent, to be given back; negative when settling cost more than was granted. It is
@@ -90,11 +92,12 @@ int64_t limit_take_back(struct limit *l, int64_t now_ms);
 /* ---- what is known ---- */
 
 struct limit_view {
-	int64_t configured, told, learned; /* units in span_ms; 0 = none; `told` and `learned` 0 = not known */
-	int64_t rate;			   /* in effect, ramp left out; 0 = no limit */
+	int64_t configured, told,
+		learned; /* units in span_ms; 0 = none; `told` and `learned` 0 = not known */
+	int64_t rate;	 /* in effect, ramp left out; 0 = no limit */
 	int64_t span_ms;
-	int64_t used;	/* in the last span */
-	int64_t left;	/* could be taken now; negative while in debt; INT64_MAX without a limit */
+	int64_t used; /* in the last span */
+	int64_t left; /* could be taken now; negative while in debt; INT64_MAX without a limit */
 };
 
 void limit_look(const struct limit *l, int64_t now_ms, struct limit_view *ret);

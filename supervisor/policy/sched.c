@@ -1,15 +1,19 @@
 #include "policy/sched.h"
 
-#include <stdlib.h>
+#include <limits.h>
 #include <string.h>
 
 #include "base/mem.h"
 
-/* Most that a run which got less than its share may catch up on: it must not starve the others for as long
- * as it was blocked itself. */
-#define CREDIT (UINT64_C(64) * SCHED_UNIT)
+/* Virtual time of one job of the lowest weight. */
+#define STEP_MAX ((uint32_t)SCHED_UNIT * SCHED_STEP * SCHED_STEP * SCHED_STEP)
+_Static_assert(SCHED_STEPS_MAX == 3, "STEP_MAX is so many steps below");
 
-/* The pairs of one run and priority that may still be picked: a ring over a part of `order`. */
+/* Most that a run which got less than its share may catch up on: it must not starve the others for as long as
+ * it was blocked itself. */
+#define CREDIT STEP_MAX
+
+/* The pairs of one run that may still be picked: a ring over a part of `order`. */
 struct run {
 	size_t *pairs;
 	size_t room;
@@ -17,15 +21,23 @@ struct run {
 	size_t len;
 	uint64_t served; /* virtual time: the greatest of its pairs */
 	bool is_new;	 /* never served before */
-	uint64_t step;	 /* virtual time of one job */
+	uint32_t step;	 /* virtual time of one job */
+};
+
+/* A run in the heap; small, since heaps move things about. */
+struct turn {
+	uint64_t served;
+	uint32_t rank; /* among those served alike: new ones first, then those of higher priority */
+	uint32_t run;
 };
 
 /* One call's working memory. */
 struct choice {
 	struct sched_pair *pairs;
-	size_t *order;	  /* pairs worth a look: by priority, run, virtual time */
-	struct run *runs; /* of one priority; a heap, least served on top */
-	size_t nruns;
+	size_t *order; /* pairs worth a look; those of a run together, by virtual time */
+	struct run *runs;
+	struct turn *turns; /* of the runs that may still be served; a heap, least served on top */
+	size_t nruns, nturns;
 	int *want; /* left of each lane */
 	size_t nlanes;
 	int total;    /* left in all */
@@ -34,49 +46,37 @@ struct choice {
 	size_t npicks;
 };
 
-static int compare_pairs(const void *left, const void *right, void *arg)
+static struct turn turn_of(const struct choice *c, size_t run)
 {
-	const struct sched_pair *pairs = arg;
-	size_t i = *(const size_t *)left, k = *(const size_t *)right;
-	const struct sched_pair *a = &pairs[i], *b = &pairs[k];
-	int names;
+	const struct run *r = &c->runs[run];
 
-	if (a->priority != b->priority)
-		return a->priority > b->priority ? -1 : 1;
-	names = strcmp(a->run_id, b->run_id);
-	if (names)
-		return names;
-	if (a->served != b->served)
-		return a->served < b->served ? -1 : 1;
-	return i < k ? -1 : 1;
+	return (struct turn){
+		.served = r->served,
+		.rank = r->is_new ? r->step : r->step + STEP_MAX,
+		.run = (uint32_t)run,
+	};
 }
 
-static bool is_before(const struct run *a, const struct run *b)
+static bool is_before(const struct turn *a, const struct turn *b)
 {
 	if (a->served != b->served)
 		return a->served < b->served;
-	if (a->is_new != b->is_new)
-		return a->is_new;
-	return a->pairs < b->pairs;
+	return a->rank != b->rank ? a->rank < b->rank : a->run < b->run;
 }
 
-static void sift_down(struct choice *c, size_t at)
+/* Puts `turn` where it belongs, `at` or below. */
+static void sift_down(struct choice *c, size_t at, struct turn turn)
 {
-	for (;;) {
-		size_t least = at, left = 2 * at + 1;
-		struct run swap;
+	size_t child;
 
-		for (size_t child = left; child < left + 2 && child < c->nruns; child++) {
-			if (is_before(&c->runs[child], &c->runs[least]))
-				least = child;
-		}
-		if (least == at)
-			return;
-		swap = c->runs[at];
-		c->runs[at] = c->runs[least];
-		c->runs[least] = swap;
-		at = least;
+	for (; (child = 2 * at + 1) < c->nturns; at = child) {
+		if (child + 1 < c->nturns && is_before(&c->turns[child + 1], &c->turns[child]))
+			child++;
+		if (!is_before(&c->turns[child], &turn))
+			break;
+		c->turns[at] = c->turns[child];
 	}
+	c->turns[at] = turn;
 }
 
 /* A run never served joins at the least of its peers; nobody lags by more than the credit. */
@@ -103,44 +103,66 @@ static void level_runs(struct choice *c)
 	}
 }
 
-static struct run make_run(const struct choice *c, size_t *order, size_t len)
+/* Virtual time of one job, so many priorities below the highest. */
+static uint32_t step_below(int64_t below)
 {
-	int weight = c->pairs[order[0]].weight;
+	uint32_t step = SCHED_UNIT;
 
-	if (weight < 1)
-		weight = 1;
-	if (weight > SCHED_UNIT)
-		weight = SCHED_UNIT;
+	for (int i = 0; i < SCHED_STEPS_MAX && i < below; i++)
+		step *= SCHED_STEP;
+	return step;
+}
+
+/* By insertion: they are few, and mostly in order. */
+static void sort_by_served(const struct sched_pair *pairs, size_t *order, size_t len)
+{
+	for (size_t i = 1; i < len; i++) {
+		size_t pair = order[i], at = i;
+
+		for (; at > 0 && pairs[order[at - 1]].served > pairs[pair].served; at--)
+			order[at] = order[at - 1];
+		order[at] = pair;
+	}
+}
+
+static struct run make_run(const struct choice *c, int highest, size_t *order, size_t len)
+{
+	const struct sched_pair *last;
+
+	sort_by_served(c->pairs, order, len);
+	last = &c->pairs[order[len - 1]];
 	return (struct run){
 		.pairs = order,
 		.room = len,
 		.len = len,
-		.served = c->pairs[order[len - 1]].served,
-		.is_new = !c->pairs[order[len - 1]].served,
-		.step = (uint64_t)(SCHED_UNIT / weight),
+		.served = last->served,
+		.is_new = !last->served,
+		.step = step_below((int64_t)highest - last->priority),
 	};
 }
 
-/* Collects the runs of the priority that starts at `from`; returns where the next one starts. */
-static size_t collect_runs(struct choice *c, size_t from, size_t count)
+static bool is_same_run(const struct sched_pair *a, const struct sched_pair *b)
 {
-	int priority = c->pairs[c->order[from]].priority;
+	return a->run_id == b->run_id || strcmp(a->run_id, b->run_id) == 0;
+}
 
-	c->nruns = 0;
-	while (from < count && c->pairs[c->order[from]].priority == priority) {
-		const char *run_id = c->pairs[c->order[from]].run_id;
-		size_t end = from + 1;
+static void collect_runs(struct choice *c, size_t count)
+{
+	int highest = INT_MIN;
 
-		while (end < count && c->pairs[c->order[end]].priority == priority &&
-		       !strcmp(c->pairs[c->order[end]].run_id, run_id))
-			end++;
-		c->runs[c->nruns++] = make_run(c, c->order + from, end - from);
-		from = end;
+	for (size_t i = 0; i < count; i++)
+		if (c->pairs[c->order[i]].priority > highest)
+			highest = c->pairs[c->order[i]].priority;
+	for (size_t from = 0, end; from < count; from = end) {
+		for (end = from + 1; end < count; end++)
+			if (!is_same_run(&c->pairs[c->order[from]], &c->pairs[c->order[end]]))
+				break;
+		c->runs[c->nruns++] = make_run(c, highest, c->order + from, end - from);
 	}
 	level_runs(c);
-	for (size_t i = c->nruns / 2; i-- > 0;)
-		sift_down(c, i);
-	return from;
+	c->nturns = c->nruns;
+	for (size_t i = c->nruns; i-- > 0;)
+		sift_down(c, i, turn_of(c, i));
 }
 
 static void pick(struct choice *c, size_t pair)
@@ -177,12 +199,15 @@ static bool serve_run(struct choice *c, struct run *run)
 	return false;
 }
 
-static void serve_priority(struct choice *c)
+static void serve_runs(struct choice *c)
 {
-	while (c->nruns && c->total > 0) {
-		if (!serve_run(c, &c->runs[0]))
-			c->runs[0] = c->runs[--c->nruns];
-		sift_down(c, 0);
+	while (c->nturns > 0 && c->total > 0) {
+		size_t run = c->turns[0].run;
+
+		if (serve_run(c, &c->runs[run]))
+			sift_down(c, 0, turn_of(c, run));
+		else if (--c->nturns > 0)
+			sift_down(c, 0, c->turns[c->nturns]);
 	}
 }
 
@@ -202,6 +227,7 @@ size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_wan
 		return 0;
 	c.order = mem_array(npairs, sizeof(c.order[0]));
 	c.runs = mem_array(npairs, sizeof(c.runs[0]));
+	c.turns = mem_array(npairs, sizeof(c.turns[0]));
 	c.slot = mem_array(npairs, sizeof(c.slot[0]));
 	c.want = mem_array(nlanes, sizeof(c.want[0]));
 	memcpy(c.want, lane_want, nlanes * sizeof(c.want[0]));
@@ -209,13 +235,11 @@ size_t sched_choose(struct sched_pair *pairs, size_t npairs, const int *lane_wan
 		if (is_eligible(&c, &pairs[i]))
 			c.order[count++] = i;
 	}
-	qsort_r(c.order, count, sizeof(c.order[0]), compare_pairs, pairs);
-	for (size_t from = 0; from < count && c.total > 0;) {
-		from = collect_runs(&c, from, count);
-		serve_priority(&c);
-	}
+	collect_runs(&c, count);
+	serve_runs(&c);
 	mem_free(&c.order);
 	mem_free(&c.runs);
+	mem_free(&c.turns);
 	mem_free(&c.slot);
 	mem_free(&c.want);
 	return c.npicks;

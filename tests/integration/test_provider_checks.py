@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import os
 import ssl
 import subprocess
@@ -27,8 +28,12 @@ def balance(simulator):
     simulator.post("/_sim/config", {"balance": 100.0})
 
 
+ANSWER = {"id": "c", "object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+          "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}]}
+
+
 class Server:
-    """Answers every GET with its status; None is silence until the server is closed."""
+    """Answers looks and calls with its status; None is silence until the server is closed. `asked` counts looks."""
 
     def __init__(self, status=200, certificate=None):
         self.status = status
@@ -43,11 +48,19 @@ class Server:
                 server.headers = dict(self.headers)
                 if server.status is None:
                     server._closed.wait()
-                    return
+                else:
+                    self.send({})
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send(ANSWER)
+
+            def send(self, document):
+                body = json.dumps(document).encode()
                 self.send_response(server.status)
-                self.send_header("Content-Length", "2")
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(b"{}")
+                self.wfile.write(body)
 
             def log_message(self, *_):
                 pass
@@ -332,6 +345,19 @@ def test_a_lane_without_credit_goes_on_when_the_balance_is_back(make_proctor, si
         balance(5)
         assert wait_end(daemon, run)["status"] == "COMPLETED"
         assert lane(daemon, "deepseek")["state"] != "parked"
+
+
+def test_a_lane_whose_key_was_refused_goes_on_when_a_look_finds_it_good(make_proctor, make_server):
+    server = make_server(401)
+    ini = {"provider:openai": {"base_url": server.url, "health_interval": "100ms", "recheck_interval": "1h",
+                               "concurrency": 1}}
+    with make_proctor(ini, keys=OPENAI_ONLY) as daemon:
+        run = start(daemon, 20)
+        place.wait_until(lambda: lane(daemon)["state"] == "parked", 10, "the lane to be parked")
+        wait_verdict(daemon, "openai", "key refused")
+        server.status = 200
+        assert wait_end(daemon, run)["status"] == "COMPLETED"
+        assert lane(daemon)["state"] == "ready"
 
 
 def descriptors(daemon):

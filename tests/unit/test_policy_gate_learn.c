@@ -157,6 +157,24 @@ static void test_the_unit_that_is_used_up_is_to_blame(void **state)
 	}
 }
 
+/* The provider has not charged it: what it showed remains when the reservation has come back. */
+static void test_what_remains_counts_what_a_refused_call_gives_back(void **state)
+{
+	AUTO(gate_free) struct gate *g = case_gate(two, 2);
+	struct gate_ticket t = case_enter(g, "small", LATER, COST(1, 40));
+	struct gate_told told = case_told();
+
+	(void)state;
+	told.limit[GATE_INPUT_TOKENS] = 1200;
+	told.remaining[GATE_TOKENS] = 7;
+	told.remaining[GATE_REQUESTS] = 5;
+	gate_refuse(g, &t, LATER, &told, -1, 0);
+	case_leave(g, &t, LATER, GATE_REFUSED);
+	assert_int_equal(view(g, 0).unit[GATE_TOKENS].left, 7);
+	assert_int_equal(view(g, 0).unit[GATE_REQUESTS].left, 5);
+	assert_int_equal(view(g, 0).unit[GATE_INPUT_TOKENS].told, 1200);
+}
+
 static void test_a_refusal_pauses_the_calls_scope_alone_and_never_for_less(void **state)
 {
 	static const struct gate_scope_params scopes[] = {
@@ -315,6 +333,7 @@ int main(void)
 		cmocka_unit_test(test_what_remains_is_less_by_what_the_provider_had_not_seen),
 		cmocka_unit_test(test_what_remains_of_a_unit_not_taken_says_nothing),
 		cmocka_unit_test(test_the_unit_that_is_used_up_is_to_blame),
+		cmocka_unit_test(test_what_remains_counts_what_a_refused_call_gives_back),
 		cmocka_unit_test(test_a_refusal_pauses_the_calls_scope_alone_and_never_for_less),
 		cmocka_unit_test(test_a_refusal_without_a_word_teaches_what_is_borne_at_once),
 		cmocka_unit_test(test_one_wave_of_refusals_finds_the_concurrency),

@@ -69,21 +69,22 @@ static void test_a_parked_lane_sends_its_trial_alone(void **state)
 {
 	(void)state;
 	RUN("answered", { 1, PARK, 0, true, 1001 }, { 1000, ENTER, false, true, 1001 },
-	    { 1001, ENTER, true, true, 0 }, { 9000, ENTER, false, true, 0 },
+	    { 1001, ENTER, true, true, 1001 }, { 9000, ENTER, false, true, 1001 },
 	    { 9000, LEAVE, GATE_ANSWERED, false, 0 }, { 9000, ENTER, true, false, 0 });
 	RUN("a rate limit shows that the account works", { 1, PARK, 0, true, 1001 },
-	    { 1001, ENTER, true, true, 0 }, { 1002, LEAVE, GATE_REFUSED, false, 0 });
+	    { 1001, ENTER, true, true, 1001 }, { 1002, LEAVE, GATE_REFUSED, false, 0 });
 }
 
 static void test_each_trial_that_fails_doubles_the_wait(void **state)
 {
 	(void)state;
-	RUN("fails", { 1, PARK, 0, true, 1001 }, { 1001, ENTER, true, true, 0 }, { 1100, PARK, 0, true, 0 },
-	    { 1100, LEAVE, GATE_FAILED, true, 3100 }, { 3099, ENTER, false, true, 3100 },
-	    { 3100, ENTER, true, true, 0 }, { 4000, LEAVE, GATE_BROKEN, true, 7000 },
-	    { 7000, ENTER, true, true, 0 }, { 7000, LEAVE, GATE_FAILED, true, 10000 },
-	    { 10000, ENTER, true, true, 0 }, { 10000, LEAVE, GATE_UNSENT, true, 10000 },
-	    { 10000, ENTER, true, true, 0 }, { 10000, LEAVE, GATE_ANSWERED, false, 0 },
+	RUN("fails", { 1, PARK, 0, true, 1001 }, { 1001, ENTER, true, true, 1001 },
+	    { 1100, PARK, 0, true, 1001 }, { 1100, LEAVE, GATE_FAILED, true, 3100 },
+	    { 3099, ENTER, false, true, 3100 }, { 3100, ENTER, true, true, 3100 },
+	    { 4000, LEAVE, GATE_BROKEN, true, 7000 }, { 7000, ENTER, true, true, 7000 },
+	    { 7000, LEAVE, GATE_FAILED, true, 10000 }, { 10000, ENTER, true, true, 10000 },
+	    { 10000, LEAVE, GATE_UNSENT, true, 10000 }, { 10000, ENTER, true, true, 10000 },
+	    { 10000, LEAVE, GATE_ANSWERED, false, 0 },
 	    /* And the next parking begins with the first wait. */
 	    { 20000, PARK, 0, true, 21000 });
 }
@@ -96,7 +97,7 @@ static void test_the_operators_word_stands(void **state)
 	    { 199000, RESUME, 0, false, 0 }, { 199000, ENTER, true, false, 0 });
 	RUN("above a used-up account", { 1, PARK, 0, true, 1001 }, { 2, OPERATOR, 0, true, 0 },
 	    { 5000, ENTER, false, true, 0 });
-	RUN("against a trial under way", { 1, PARK, 0, true, 1001 }, { 1001, ENTER, true, true, 0 },
+	RUN("against a trial under way", { 1, PARK, 0, true, 1001 }, { 1001, ENTER, true, true, 1001 },
 	    { 1002, OPERATOR, 0, true, 0 }, { 1003, LEAVE, GATE_ANSWERED, true, 0 },
 	    { 9000, ENTER, false, true, 0 });
 }
@@ -107,10 +108,10 @@ static void test_calls_from_before_do_not_open_it(void **state)
 	RUN("sent before it was parked", { 1, ENTER, true, false, 0 }, { 2, PARK, 0, true, 1002 },
 	    { 3, LEAVE, GATE_ANSWERED, true, 1002 });
 	RUN("the trial of a parking that was ended", { 1, PARK, 0, true, 1001 },
-	    { 1001, ENTER, true, true, 0 }, { 1002, RESUME, 0, false, 0 }, { 1003, PARK, 0, true, 2003 },
+	    { 1001, ENTER, true, true, 1001 }, { 1002, RESUME, 0, false, 0 }, { 1003, PARK, 0, true, 2003 },
 	    { 1004, LEAVE, GATE_ANSWERED, true, 2003 });
 	RUN("a recheck brought forward", { 1, PARK, 0, true, 1001 }, { 50, NOW, 0, true, 50 },
-	    { 50, ENTER, true, true, 0 }, { 51, NOW, 0, true, 0 }, { 52, LEAVE, GATE_FAILED, true, 2052 });
+	    { 50, ENTER, true, true, 50 }, { 51, NOW, 0, true, 50 }, { 52, LEAVE, GATE_FAILED, true, 2052 });
 }
 
 /* T1 from before a resume ends while T2 tries: only T2 decides. */

@@ -1,7 +1,8 @@
-#include "row.h"
+#include "model.h"
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -29,8 +30,7 @@ static int choose(struct sched_pair *pairs, size_t npairs, const int *want, size
 
 #define PAIR(run, model, lane_, prio)                                                                        \
 	{                                                                                                    \
-		.run_id = run, .model_id = model, .lane = lane_, .priority = prio, .weight = 1,              \
-		.maybe_ready = true                                                                          \
+		.run_id = run, .model_id = model, .lane = lane_, .priority = prio, .maybe_ready = true       \
 	}
 
 static void test_one_call_shares_as_told(void **state)
@@ -56,13 +56,37 @@ static void test_one_call_shares_as_told(void **state)
 		  { 100, 0 },
 		  12,
 		  { 2, 2, 2, 6 } },
-		{ "higher priority first",
+		{ "one step of priority is four times the turns",
 		  { PAIR("a", "m", 0, 1), PAIR("b", "m", 0, 2) },
 		  2,
+		  { 1000, 0 },
+		  500,
+		  { 100, 400 } },
+		{ "two steps are sixteen times the turns",
+		  { PAIR("a", "m", 0, -1), PAIR("b", "m", 0, 1) },
+		  2,
+		  { 1000, 0 },
+		  170,
+		  { 10, 160 } },
+		{ "three steps and more are sixty-four times the turns",
+		  { PAIR("a", "m", 0, 0), PAIR("b", "m", 0, 3), PAIR("c", "m", 0, -1000) },
+		  3,
+		  { 1000, 0 },
+		  660,
+		  { 10, 640, 10 } },
+		{ "the highest priority starts",
+		  { PAIR("a", "m", 0, 1), PAIR("b", "m", 0, 2) },
+		  2,
+		  { 1 },
+		  9,
+		  { 0, 1 } },
+		{ "priorities at the ends of int",
+		  { PAIR("a", "m", 0, INT_MIN), PAIR("b", "m", 0, INT_MAX) },
+		  2,
 		  { 100, 0 },
-		  10,
-		  { 0, 10 } },
-		{ "what it cannot use goes to the lower",
+		  65,
+		  { 1, 64 } },
+		{ "what the higher cannot use goes to the lower",
 		  { PAIR("a", "m", 0, 1), PAIR("b", "m", 1, 2) },
 		  2,
 		  { 100, 3 },
@@ -90,31 +114,11 @@ static void test_one_call_shares_as_told(void **state)
 		{ "nothing in all", { PAIR("a", "m", 0, 0) }, 1, { 9, 9 }, 0, { 0 } },
 		{ "no pairs", { PAIR("a", "m", 0, 0) }, 0, { 9, 9 }, 9, { 0 } },
 		{ "an empty pair is passed over",
-		  { PAIR("a", "m", 0, 0), { .run_id = "b", .model_id = "m", .weight = 1 } },
+		  { PAIR("a", "m", 0, 0), { .run_id = "b", .model_id = "m" } },
 		  2,
 		  { 9, 0 },
 		  4,
 		  { 4, 0 } },
-		{ "weights share in proportion",
-		  { PAIR("a", "m", 0, 0),
-		    { .run_id = "b", .model_id = "m", .weight = 3, .maybe_ready = true } },
-		  2,
-		  { 100, 0 },
-		  40,
-		  { 10, 30 } },
-		{ "a weight of nothing is one",
-		  { PAIR("a", "m", 0, 0),
-		    { .run_id = "b", .model_id = "m", .weight = 0, .maybe_ready = true } },
-		  2,
-		  { 100, 0 },
-		  10,
-		  { 5, 5 } },
-		{ "a negative priority is the last",
-		  { PAIR("a", "m", 0, INT_MIN), PAIR("b", "m", 0, -1) },
-		  2,
-		  { 4, 0 },
-		  9,
-		  { 0, 4 } },
 	};
 
 	(void)state;
@@ -188,23 +192,88 @@ static void test_many_pairs_of_many_runs_are_all_served(void **state)
 	enum { RUNS = 100, MODELS = 6 };
 	struct sched_pair *pairs = mem_array((size_t)RUNS * MODELS, sizeof(*pairs));
 	struct sched_pick *picks = mem_array((size_t)RUNS * MODELS, sizeof(*picks));
-	static char names[RUNS][8];
+	static char names[RUNS][16];
 	static const int want[MODELS] = { 1000, 1000, 1000, 1000, 1000, 1000 };
 	int of_run[RUNS] = { 0 };
 	size_t n;
 
 	(void)state;
 	for (int i = 0; i < RUNS * MODELS; i++) {
-		(void)snprintf(names[i % RUNS], sizeof(names[0]), "r%d", i % RUNS);
-		pairs[i] = (struct sched_pair)PAIR(names[i % RUNS], "m", i / RUNS, 0);
+		(void)snprintf(names[i / MODELS], sizeof(names[0]), "r%d", i / MODELS);
+		pairs[i] = (struct sched_pair)PAIR(names[i / MODELS], "m", i % MODELS, 0);
 	}
 	n = sched_choose(pairs, (size_t)RUNS * MODELS, want, MODELS, 1000, picks);
 	for (size_t i = 0; i < n; i++)
-		of_run[picks[i].pair % RUNS] += picks[i].n;
+		of_run[picks[i].pair / MODELS] += picks[i].n;
 	for (int i = 0; i < RUNS; i++)
 		expect(of_run[i] == 10, "run %d got %d", i, of_run[i]);
 	mem_free(&pairs);
 	mem_free(&picks);
+}
+
+/* Random runs and priorities, pauses, lanes that fill and empty, runs that come and go. A run with work is
+ * never passed over for longer than each other run takes to use up its turns. */
+static void test_every_run_with_work_is_soon_served(void **state)
+{
+	enum { RUNS = 12, CALLS = 4000, TURNS = 65 };
+	static const char *const names[RUNS] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l" };
+	struct sched_pair pairs[RUNS];
+	int missed[RUNS] = {
+		0
+	}; /* jobs of others since it was served or came, while it had work all along */
+	int arrivals[RUNS] = { 0 }; /* others that have come or come back meanwhile */
+
+	(void)state;
+	for (int i = 0; i < RUNS; i++)
+		pairs[i] = (struct sched_pair)PAIR(names[i], "m", 0, model_below(9) - 4);
+	for (int call = 0; call < CALLS; call++) {
+		const int want[] = { model_below(40) };
+		int n[RUNS], sum;
+
+		for (int i = 0; i < RUNS; i++) {
+			if (!model_chance(2))
+				continue;
+			pairs[i].maybe_ready = !pairs[i].maybe_ready;
+			if (model_chance(30))
+				pairs[i].served = 0; /* another run */
+			missed[i] = 0;
+			for (int k = 0; k < RUNS; k++)
+				arrivals[k]++;
+			arrivals[i] = 0;
+		}
+		sum = choose(pairs, RUNS, want, 1, 128, n);
+		for (int i = 0; i < RUNS; i++) {
+			if (n[i] || !pairs[i].maybe_ready) {
+				missed[i] = arrivals[i] = 0;
+				continue;
+			}
+			missed[i] += sum;
+			agree(missed[i] <= TURNS * (RUNS + arrivals[i]),
+			      "call %d: run %s missed %d jobs, %d arrivals", call, names[i], missed[i],
+			      arrivals[i]);
+		}
+	}
+}
+
+/* While all have work, each gets its weight's part of the jobs. */
+static void test_runs_share_by_their_priorities_over_time(void **state)
+{
+	static const int weights[] = { 64, 16, 4, 1, 1 };
+	struct sched_pair pairs[] = { PAIR("a", "m", 0, 7), PAIR("b", "m", 0, 6), PAIR("c", "m", 0, 5),
+				      PAIR("d", "m", 0, 4), PAIR("e", "m", 0, -9) };
+	int sum[5] = { 0 }, all = 0;
+
+	(void)state;
+	while (all < 86 * 100) {
+		const int want[] = { 1 + model_below(30) };
+		int n[5];
+
+		all += choose(pairs, 5, want, 1, 20, n);
+		for (size_t i = 0; i < 5; i++)
+			sum[i] += n[i];
+	}
+	for (size_t i = 0; i < 5; i++)
+		agree(abs(sum[i] * 86 - all * weights[i]) <= 86 * 64, "run %zu got %d of %d", i, sum[i], all);
 }
 
 int main(void)
@@ -215,6 +284,8 @@ int main(void)
 		cmocka_unit_test(test_a_new_small_run_is_served_at_once),
 		cmocka_unit_test(test_a_run_that_was_blocked_does_not_starve_the_others),
 		cmocka_unit_test(test_many_pairs_of_many_runs_are_all_served),
+		cmocka_unit_test_setup(test_every_run_with_work_is_soon_served, model_start),
+		cmocka_unit_test_setup(test_runs_share_by_their_priorities_over_time, model_start),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@ import pytest
 
 from conftest import environment
 from proctor import config, errors, providers
+from simulator.engine import listed_errors
 
 
 @pytest.fixture
@@ -66,6 +67,8 @@ ROWS = [
     ("anthropic", 402, anthropic("billing_error"), "QUOTA_EXHAUSTED"),
     ("anthropic", 400, anthropic("invalid_request_error", "You have reached your specified API usage limits."
                                  " You will regain access on 2026-08-01."), "QUOTA_EXHAUSTED"),
+    ("anthropic", 400, anthropic("invalid_request_error", "Your credit balance is too low to access the API."),
+     "QUOTA_EXHAUSTED"),
     ("anthropic", 429, anthropic("rate_limit_error", details={"error_code": "enforced_spend_limit_reached"}),
      "QUOTA_EXHAUSTED"),
     ("anthropic", 429, anthropic("enforced_spend_limit_reached"), "QUOTA_EXHAUSTED"),
@@ -126,6 +129,14 @@ def test_an_error_has_the_class_of_its_evidence(interpret, name, status, doc, co
     shown = error.to_json()
     assert shown["statusCode"] == status and shown["details"]["provider"] == name
     assert str(status) in shown["message"]
+
+
+@pytest.mark.parametrize("listed", listed_errors(), ids=lambda listed: listed["name"])
+def test_workers_and_the_simulator_mean_the_same_by_an_error(interpret, listed):
+    body = listed["body"]
+    error = interpret(listed["provider"], listed["status"], body.encode() if isinstance(body, str) else body,
+                      listed["headers"])
+    assert error.code == listed["class"]
 
 
 @pytest.mark.parametrize("name", ["openai", "anthropic", "google", "xai", "deepseek", "mistral"])

@@ -6,7 +6,9 @@ from .fields import part, tokens
 
 API_VERSION = "2023-06-01"
 DEFAULT_MAX_TOKENS = 4096
-LIMIT_MESSAGE = "reached your specified API usage limits"
+# Told as an invalid request: only the words tell it apart.
+LIMIT_MESSAGES = ("reached your specified API usage limits", "reached your specified workspace API usage limits",
+                  "credit balance is too low")
 
 
 class Anthropic(Provider):
@@ -47,7 +49,7 @@ class Anthropic(Provider):
         return Fault(error.get("message") or "", (error.get("type"), *_detail_words(error)), doc)
 
     def error_class(self, status, fault):
-        if "billing_error" in fault.words or LIMIT_MESSAGE in fault.message:
+        if "billing_error" in fault.words or any(words in fault.message for words in LIMIT_MESSAGES):
             return errors.QuotaExhausted
         if status == 429 and ("enforced_spend_limit_reached" in fault.words
                               or "enforced_spend_limit_reached" in fault.message):
