@@ -17,6 +17,11 @@
 /* Between steps of a fiftieth upward: from what was measured, and, faster, from what was only guessed. */
 #define RECOVER_CALLS 100
 #define RECOVER_MS    INT64_C(30000)
+/* One refusal may have any reason. A rate is learned from the second of a row, or when much got through
+ * before. */
+#define EVIDENCE      10
+#define MUCH_EVIDENCE 100
+#define ROW_MS	      INT64_C(120000)
 #define ALONE_MS      INT64_C(10000)
 #define SEARCH_CALLS  20
 #define SEARCH_MS     INT64_C(3000)
@@ -36,7 +41,8 @@ struct limit {
 	int64_t last_take_ms;
 	bool stopped;	    /* refused since the last one: a gap that follows is no idleness */
 	int64_t changed_ms; /* when `learned` did */
-	bool refused;	    /* ever: changed_ms is set */
+	int row;	    /* refusals, each an event of its own, none later than ROW_MS behind the last */
+	int64_t row_ms;	    /* when the last of them was */
 	bool guessed;	    /* `learned` is no measurement of a whole span */
 	int answers;	    /* since then */
 
@@ -87,13 +93,6 @@ static int64_t slot_ms(int64_t span_ms)
 	return most(1, span_ms / SLOTS);
 }
 
-/* The span over which a whole rate is earned: a little short, so that it is the window that decides in the
- * long run, and what its waits let go by is made up for. */
-static int64_t earn_ms(int64_t span_ms)
-{
-	return span_ms - span_ms / 32;
-}
-
 static int64_t burst_of(const struct limit *l, int64_t rate)
 {
 	return l->params.burst ? least(l->params.burst, most(rate, 1)) : rate * PACE_MS / l->params.span_ms;
@@ -102,11 +101,11 @@ static int64_t burst_of(const struct limit *l, int64_t rate)
 /* Of the rate, while it ramps up: in sixteenths. */
 static int64_t ramped(const struct limit *l, int64_t rate, int64_t now_ms)
 {
-	int64_t age_ms = now_ms - l->born_ms, step;
+	int64_t age_ms = most(0, now_ms - l->born_ms), step;
 
 	if (age_ms >= l->params.ramp_ms)
 		return rate;
-	step = most(0, age_ms) * RAMP_STEPS / l->params.ramp_ms;
+	step = age_ms * RAMP_STEPS / l->params.ramp_ms;
 	return most(1, rate / RAMP_FLOOR + (rate - rate / RAMP_FLOOR) * step / RAMP_STEPS);
 }
 
@@ -133,7 +132,7 @@ static void begin(struct limit *l, int64_t now_ms)
 	l->begun_ms = now_ms;
 	window_new(span + guard_ms(span), slot_ms(span), now_ms, &l->spent);
 	window_new(span + guard_ms(span), slot_ms(span), now_ms, &l->idle);
-	bucket_init(&l->pace, ramped(l, rate, now_ms), earn_ms(span), burst_of(l, rate), now_ms);
+	bucket_init(&l->pace, ramped(l, rate, now_ms), span, burst_of(l, rate), now_ms);
 }
 
 int limit_new(const struct limit_params *params, int64_t now_ms, struct limit **ret)
@@ -346,20 +345,30 @@ static int64_t guess(const struct limit *l, int64_t now_ms, int64_t rate, int64_
 	return (rate ? least(rate, sent) : sent) * 7 / 10;
 }
 
+static bool is_evident(const struct limit *l, int64_t now_ms)
+{
+	int64_t got = got_through(l, now_ms);
+
+	return got >= MUCH_EVIDENCE || (got >= EVIDENCE && l->row > 1);
+}
+
 void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t retry_after_ms)
 {
 	int64_t rate = rate_of(l), learned;
 
 	(void)window_add(l->idle, now_ms, taken_ms, 1);
 	l->stopped = true;
-	if (l->refused && taken_ms <= l->changed_ms)
+	if (l->row > 0 && taken_ms <= l->row_ms)
 		return; /* under way together with one that told us already */
+	l->row = l->row > 0 && now_ms - l->row_ms <= ROW_MS ? l->row + 1 : 1;
+	l->row_ms = now_ms;
+	if (!is_evident(l, now_ms))
+		return;
 	learned = guess(l, now_ms, rate, retry_after_ms);
 	if (rate)
 		learned = least(learned,
 				now_ms - l->trying_since_ms >= l->params.span_ms ? rate : rate * 7 / 10);
 	l->learned = most(1, learned);
-	l->refused = true;
 	l->guessed = now_ms - l->trying_since_ms < l->params.span_ms;
 	l->changed_ms = now_ms;
 	l->answers = 0;

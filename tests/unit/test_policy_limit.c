@@ -371,8 +371,8 @@ static void test_a_right_limit_is_used_and_never_broken(void **state)
 		{ FIXED, 10, 1000, 40, 800, 0, 90.0 },
 		{ FIXED, 1, 1000, 40, 800, 0, 90.0 },
 		{ FIXED, 100, 1000, 40, 300, 0, 90.0 },
-		{ SLIDING, 400000, MINUTE, 600, 800, 100, 98.0 },
-		{ BUCKET, 2000000, MINUTE, 600, 2000, 300, 98.0 },
+		{ SLIDING, 400000, MINUTE, 600, 500, 100, 98.0 },
+		{ BUCKET, 2000000, MINUTE, 600, 1200, 300, 98.0 },
 		/* Few large calls at once: what is reserved beyond their real cost is a share of the limit.
 		 */
 		{ BUCKET, 200000, MINUTE, 600, 2000, 300, 96.0 },
