@@ -18,7 +18,7 @@ enum {
 	LIFE_MIN_MS = 30, /* of a grant: of a limit a second, and of one a minute */
 	LIFE_MAX_MS = 200,
 	STRETCH_MAX = 8,   /* so much longer where the database is far away */
-	DELAY_MIN_MS = 50, /* by which calls may be delayed unevenly */
+	DELAY_MIN_MS = 60, /* by which calls may be delayed unevenly */
 	DELAY_MAX_MS = 450,
 
 	AGAIN_MS = 20,	      /* between two asks for one thing, whatever happens */
@@ -37,7 +37,7 @@ struct item {
 	int64_t asked_ms;
 	int64_t again_ms; /* nothing is to be had before */
 	int64_t spent;	  /* between the last two asks */
-	int64_t had;	  /* after the last answer */
+	int64_t had;	  /* after the last answer; of SLOTS: as the database knows it */
 	int others;	  /* nodes that want some too */
 	bool asking;
 };
@@ -70,8 +70,6 @@ struct grants {
 	int64_t sent_ms;
 	bool silent; /* the last round failed */
 };
-
-static void ask_due(void *arg);
 
 /* ---- one limit ---- */
 
@@ -162,13 +160,13 @@ static int64_t due_paced(const struct grants *g, const struct item *item, const 
 
 static int64_t due_slots(const struct item *item, const struct known *known)
 {
-	int64_t due = 0;
+	int64_t wants = known->keep + item->wants, due = 0;
 
-	if (item->wants > known->rest)
+	if ((wants < known->rate ? wants : known->rate) > known->rest)
 		due = item->asked_ms + (known->rest > known->keep ? SLOTS_MS : AGAIN_MS);
 	if (due && due < item->again_ms)
 		due = item->again_ms;
-	return known->rest > 0 ? earliest(due, item->asked_ms + SLOTS_LOOK_MS) : due;
+	return known->rest > 0 || item->had > 0 ? earliest(due, item->asked_ms + SLOTS_LOOK_MS) : due;
 }
 
 static int64_t due_day(const struct item *item, const struct known *known)
@@ -205,6 +203,7 @@ static void fill_paced(struct item *item, const struct known *known, int64_t now
 		ask->gives = limit_take_back(known->limit, now_ms);
 	/* As much again as went since the last time: calls that find leave to go do not wait for it. */
 	item->spent = item->had - ask->rest - ask->gives;
+	item->had = 0;
 	if (item->wants > 0)
 		ask->wants = item->wants + between(0, item->spent, known->rate);
 }
@@ -275,6 +274,13 @@ static struct item *item_at(const struct grants *g, const struct place *at)
 	return &g->lanes[at->lane].items[at->scope * KINDS + at->kind];
 }
 
+/* Something waits for it, or there may be something to give back. Most limits of most lanes are not, most of
+ * the time. */
+static bool is_live(const struct item *item, int64_t now_ms)
+{
+	return item->wants > 0 || item->has > 0 || item->had > 0 || item->until_ms > now_ms;
+}
+
 /* Waits for the first thing that becomes due, while no round is under way. */
 static void arm(struct grants *g)
 {
@@ -283,9 +289,13 @@ static void arm(struct grants *g)
 	if (g->place_count > 0)
 		return;
 	for (struct place at = { 0 }; next_place(g, &at); at.kind++) {
-		struct known known = know(&g->lanes[at.lane], at.scope, at.kind, now_ms);
+		const struct item *item = item_at(g, &at);
 
-		first = earliest(first, due(g, item_at(g, &at), at.kind, &known));
+		if (is_live(item, now_ms)) {
+			struct known known = know(&g->lanes[at.lane], at.scope, at.kind, now_ms);
+
+			first = earliest(first, due(g, item, at.kind, &known));
+		}
 	}
 	if (first == 0)
 		loop_timer_stop(g->timer);
@@ -329,6 +339,7 @@ static void got(struct grants *g, const struct place *at, const struct store_gra
 		gate_set_day_cap(sl->lane->gate, at->scope, at->kind, item->has > 0 ? item->has : 0);
 		return;
 	}
+	item->had = item->has;
 	item->has = item->has > known.keep ? item->has : known.keep;
 	gate_set_slots(sl->lane->gate, at->scope, (int)item->has);
 }
@@ -338,7 +349,6 @@ static void not_got(struct grants *g, const struct place *at)
 	struct item *item = item_at(g, at);
 
 	item->again_ms = loop_now_ms(g->loop) + SILENT_MS;
-	item->had = 0;
 }
 
 /* A grant that is half over before it is here is of little use: grants live longer from now on. */
@@ -381,9 +391,13 @@ static size_t collect(struct grants *g, struct store_ask **ret)
 	size_t count = 0;
 
 	for (struct place at = { 0 }; next_place(g, &at); at.kind++) {
-		struct known known = know(&g->lanes[at.lane], at.scope, at.kind, g->sent_ms);
-		int64_t when = due(g, item_at(g, &at), at.kind, &known);
+		struct known known;
+		int64_t when;
 
+		if (!is_live(item_at(g, &at), g->sent_ms))
+			continue;
+		known = know(&g->lanes[at.lane], at.scope, at.kind, g->sent_ms);
+		when = due(g, item_at(g, &at), at.kind, &known);
 		if (when == 0 || when > g->sent_ms + TOGETHER_MS)
 			continue;
 		asks = mem_resize(asks, count + 1, sizeof(*asks));
@@ -419,14 +433,14 @@ static void ask_due(void *arg)
 
 /* ---- what waits ---- */
 
-static void want(struct shared_lane *sl, size_t family, enum gate_unit unit, int64_t cost, int64_t calls)
+static void want(struct shared_lane *sl, size_t family, unsigned kind, int64_t cost, int64_t calls)
 {
-	int scope = gate_holder(sl->lane->gate, family, unit);
+	int scope = gate_holder(sl->lane->gate, family, (enum gate_unit)kind);
 	struct item *item;
 
 	if (scope < 0 || cost <= 0)
 		return;
-	item = &sl->items[(size_t)scope * KINDS + (size_t)unit];
+	item = &sl->items[(size_t)scope * KINDS + kind];
 	if (item->needs < cost)
 		item->needs = cost;
 	item->wants += cost < INT64_MAX / 2 / calls ? cost * calls : INT64_MAX / 2;
@@ -488,8 +502,8 @@ static void lane_forget(struct shared_lane *sl)
 	sl->scope_count = 0;
 }
 
-/* What was granted before stays, by the scope's glob. A scope that is new has nothing but what is under way.
- */
+/* What was granted before stays, by the scope's glob, but for portions of a day: these are spent. A scope
+ * that is new has nothing but what is under way. */
 static void adopt(const struct shared_lane *old, const struct shared_lane *sl, size_t scope,
 		  const struct gate_scope_view *view)
 {
@@ -500,9 +514,9 @@ static void adopt(const struct shared_lane *old, const struct shared_lane *sl, s
 			memcpy(items, &old->items[i * KINDS], KINDS * sizeof(*items));
 			for (size_t kind = 0; kind < KINDS; kind++)
 				items[kind].asking = false;
-			return;
 		}
-	items[SLOTS].has = view->in_flight;
+	if (items[SLOTS].has < view->in_flight)
+		items[SLOTS].has = view->in_flight;
 	for (size_t kind = GATE_PACED; kind < GATE_UNITS; kind++)
 		items[kind].has = view->unit[kind].used;
 }

@@ -21,8 +21,8 @@ void grants_new(struct loop *loop, struct store *store, size_t lane_count, void 
 		void *arg, struct grants **ret);
 void grants_free(struct grants **grants);
 
-/* The lane's gate has been configured: from now on its limits come from grants. The lane is borrowed. What
- * calls under way hold is theirs. */
+/* The lane's gate has been configured, has gone on from another, or has begun a day: from now on its limits
+ * come from grants. The lane is borrowed. What calls under way hold is theirs. */
 void grants_configure(struct grants *grants, struct lane *lane);
 
 /* The lane has been pumped: looks at what still waits in it, and asks for that. */
