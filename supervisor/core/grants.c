@@ -17,7 +17,9 @@ enum {
 
 	LIFE_MIN_MS = 30, /* of a grant: of a limit a second, and of one a minute */
 	LIFE_MAX_MS = 200,
-	STRETCH_MAX = 8,   /* so much longer where the database is far away */
+	STRETCH_MAX = 8, /* so much longer where the database is far away */
+	LATE_ROUNDS = 5,
+	EARLY_ROUNDS = 200,
 	DELAY_MIN_MS = 60, /* by which calls may be delayed unevenly */
 	DELAY_MAX_MS = 450,
 
@@ -68,7 +70,9 @@ struct grants {
 	struct place *places; /* of the round under way, as asked */
 	size_t place_count;   /* 0 = none is */
 	int64_t sent_ms;
-	bool silent; /* the last round failed */
+	int64_t life_ms; /* the shortest of its grants */
+	int late, early; /* rounds in a row that took long, and hardly any time */
+	bool silent;	 /* the last round failed */
 };
 
 /* ---- one limit ---- */
@@ -130,7 +134,7 @@ static struct known know(const struct shared_lane *sl, size_t scope, unsigned ki
 
 static int64_t life_ms(const struct grants *g, const struct known *known)
 {
-	return between(LIFE_MIN_MS, known->span_ms / 300, LIFE_MAX_MS) * g->stretch;
+	return between(LIFE_MIN_MS, known->span_ms / 150, LIFE_MAX_MS) * g->stretch;
 }
 
 static int64_t window_ms(const struct grants *g, unsigned kind, const struct known *known)
@@ -229,8 +233,7 @@ static void fill_slots(const struct shared_lane *sl, size_t scope, struct item *
 	gate_set_slots(sl->lane->gate, scope, (int)item->has);
 }
 
-static void fill(const struct grants *g, const struct place *at, const struct known *known,
-		 struct store_ask *ask)
+static void fill(struct grants *g, const struct place *at, const struct known *known, struct store_ask *ask)
 {
 	const struct shared_lane *sl = &g->lanes[at->lane];
 	struct item *item = &sl->items[at->scope * KINDS + at->kind];
@@ -251,6 +254,8 @@ static void fill(const struct grants *g, const struct place *at, const struct kn
 		fill_slots(sl, at->scope, item, known, ask);
 	else
 		fill_day(item, known, ask);
+	if (ask->life_ms < g->life_ms)
+		g->life_ms = ask->life_ms;
 	item->asked_ms = g->sent_ms;
 	item->asking = true;
 }
@@ -351,14 +356,22 @@ static void not_got(struct grants *g, const struct place *at)
 	item->again_ms = loop_now_ms(g->loop) + SILENT_MS;
 }
 
-/* A grant that is half over before it is here is of little use: grants live longer from now on. */
+/* Where the database is far away, grants that are half over before they are here would be the rule: then they
+ * live longer, which costs a little of the limit. A few late ones only cost themselves. */
 static void note_distance(struct grants *g)
 {
-	if (loop_now_ms(g->loop) - g->sent_ms <= LIFE_MAX_MS * g->stretch / 2 || g->stretch >= STRETCH_MAX)
+	int64_t took_ms = loop_now_ms(g->loop) - g->sent_ms;
+
+	g->late = took_ms > g->life_ms / 2 ? g->late + 1 : 0;
+	g->early = took_ms < g->life_ms / 8 ? g->early + 1 : 0;
+	if (g->late >= LATE_ROUNDS && g->stretch < STRETCH_MAX)
+		g->stretch *= 2;
+	else if (g->early >= EARLY_ROUNDS && g->stretch > 1)
+		g->stretch /= 2;
+	else
 		return;
-	g->stretch *= 2;
-	log_info("grants.slow", "round_ms=%lld life_ms=%lld", (long long)(loop_now_ms(g->loop) - g->sent_ms),
-		 (long long)(LIFE_MAX_MS * g->stretch));
+	g->late = g->early = 0;
+	log_info("grants.stretch", "round_ms=%lld factor=%lld", (long long)took_ms, (long long)g->stretch);
 }
 
 static void on_round(void *arg, const struct store_grant *grants, size_t count)
@@ -417,6 +430,7 @@ static void ask_due(void *arg)
 	if (g->place_count > 0)
 		return;
 	g->sent_ms = loop_now_ms(g->loop);
+	g->life_ms = SLOTS_MS;
 	g->place_count = collect(g, &asks);
 	if (g->place_count > 0 && store_take_grants(g->store, asks, g->place_count, on_round, g) != 0) {
 		/* What was to be given back is lost. */

@@ -97,5 +97,5 @@ def test_what_a_killed_node_held_is_soon_used_by_the_others(node, simulator):
     assert refused(simulator) == []
     at = begun(simulator)
     assert use_percent(at, 20, at[200], at[400]) >= 90
-    nodes[0].call("run.cancel", id=run)
+    nodes[0].call("run.cancel", run=run)
     assert sql(nodes[0], "SELECT sum(used) FROM limit_grants WHERE day IS NOT NULL") in ([(None,)], [(0,)])
