@@ -30,6 +30,8 @@ FIGURES = {
     "limit_429s": limits.measure_429s,
     "limit_use_3nodes_percent": limits.measure_use_3nodes,
     "limit_429s_3nodes": limits.measure_429s_3nodes,
+    "limit_kinds_use_percent": limits.measure_kinds_use,
+    "limit_kinds_429s": limits.measure_kinds_429s,
     "limit_wrong_use_percent": limits.measure_wrong_use,
     "limit_wrong_429_percent": limits.measure_wrong_429,
     "admission_us": limits.measure_admission,
