@@ -125,7 +125,7 @@ static struct known know(const struct shared_lane *sl, size_t scope, unsigned ki
 			known.rate = view.learned_concurrency;
 		known.keep = view.in_flight;
 		known.rest = item->has;
-	} else if (view.unit[kind].set) {
+	} else if (kind < GATE_UNITS && view.unit[kind].set) {
 		known.rate = view.unit[kind].configured;
 		known.rest = item->has - view.unit[kind].used;
 	}
