@@ -66,6 +66,9 @@ int gate_configure(struct gate *g, const struct gate_params *params, int64_t now
 #define GATE_FAMILIES_MAX 64
 size_t gate_family(struct gate *g, const char *model);
 size_t gate_families(const struct gate *g);
+/* Index of the scope whose limit of a unit holds the family, of GATE_UNITS the one whose concurrency does; -1
+ * = none. */
+int gate_holder(const struct gate *g, size_t family, enum gate_unit unit);
 /* The glob of the scope that tells it from others, "" for the provider's own. */
 const char *gate_family_name(const struct gate *g, size_t family);
 
@@ -206,6 +209,7 @@ struct gate_scope_view {
 	} unit[GATE_UNITS];
 	int concurrency,
 		learned_concurrency; /* 0 = none; not known. While granted, the former is the slots */
+	int configured_concurrency;  /* whether granted or not; 0 = none of its own */
 	int in_flight;		     /* holding its slots */
 	int64_t paused_until_ms;     /* 0 = never paused */
 };

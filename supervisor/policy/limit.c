@@ -22,7 +22,7 @@
 #define EVIDENCE      10
 #define MUCH_EVIDENCE 100
 #define ROW_MS	      INT64_C(120000)
-#define ALONE_MS      INT64_C(10000)
+#define CLOSE_MS      INT64_C(10000)
 #define SEARCH_CALLS  20
 #define SEARCH_MS     INT64_C(3000)
 #define IDLE_MS	      INT64_C(1000) /* a gap between calls after which the limit was not in full use */
@@ -38,6 +38,7 @@ struct limit {
 
 	/* Learning. */
 	int64_t trying_since_ms; /* calls have gone as fast as they could since */
+	int64_t tried;		 /* units that got through since then */
 	int64_t last_take_ms;
 	bool stopped;	    /* refused since the last one: a gap that follows is no idleness */
 	int64_t changed_ms; /* when `learned` did */
@@ -240,8 +241,10 @@ static void note_pace(struct limit *l, int64_t now_ms)
 	int64_t rate = rate_of(l);
 	int64_t even_ms = rate ? l->params.span_ms / rate : 0;
 
-	if (!l->stopped && now_ms - l->last_take_ms > IDLE_MS + 3 * even_ms)
+	if (!l->stopped && now_ms - l->last_take_ms > IDLE_MS + 3 * even_ms) {
 		l->trying_since_ms = now_ms;
+		l->tried = 0;
+	}
 	l->stopped = false;
 	l->last_take_ms = now_ms;
 }
@@ -252,6 +255,7 @@ void limit_take(struct limit *l, int64_t now_ms, int64_t cost)
 	note_pace(l, now_ms);
 	if (l->granted)
 		l->grant -= cost;
+	l->tried += cost;
 	bucket_take(&l->pace, now_ms, cost);
 	(void)window_add(l->spent, now_ms, now_ms, cost);
 }
@@ -260,6 +264,8 @@ void limit_settle(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t res
 {
 	if (l->granted)
 		l->grant += reserved - real;
+	if (taken_ms >= l->trying_since_ms)
+		l->tried += real - reserved;
 	if (real < reserved)
 		bucket_give(&l->pace, now_ms, reserved - real);
 	else
@@ -325,18 +331,24 @@ static int64_t got_through(const struct limit *l, int64_t now_ms)
 	return most(0, window_sum(l->spent, now_ms) - window_sum(l->idle, now_ms));
 }
 
+/* The part of it that says something of the limit: since calls have gone as fast as they could. */
+static int64_t tried(const struct limit *l, int64_t now_ms)
+{
+	return least(got_through(l, now_ms), most(0, l->tried));
+}
+
 /* What the limit is likely to be, from a refusal at a rate (0 = none). */
 static int64_t guess(const struct limit *l, int64_t now_ms, int64_t rate, int64_t word_ms)
 {
-	int64_t span = l->params.span_ms, got = got_through(l, now_ms);
+	int64_t span = l->params.span_ms, got = tried(l, now_ms);
 	int64_t tried_ms = most(1, now_ms - l->trying_since_ms), sent;
 
-	/* Who tried for a whole span got through just what the limit is. A refusal that stands alone says
-	 * little: of a limit that is all but met, chance breaks a little now and then. */
-	if (tried_ms >= span && now_ms - l->changed_ms >= ALONE_MS)
-		return most(got * 99 / 100, rate - rate / 50);
-	if (tried_ms >= span)
+	/* Who tried for a whole span got through just what the limit is. When that is about the rate, one
+	 * more refusal says little: of a limit that is all but met, chance breaks a little now and then. */
+	if (tried_ms >= span && got < rate / 5 * 4)
 		return most(got * 99 / 100, rate / 4);
+	if (tried_ms >= span)
+		return most(got * 99 / 100, rate - rate / (now_ms - l->changed_ms < CLOSE_MS ? 12 : 40));
 	/* The provider says when there is room again: then the first of those that got through has run out.
 	 */
 	if (word_ms >= 0 && got > 0)
@@ -347,7 +359,7 @@ static int64_t guess(const struct limit *l, int64_t now_ms, int64_t rate, int64_
 
 static bool is_evident(const struct limit *l, int64_t now_ms)
 {
-	int64_t got = got_through(l, now_ms);
+	int64_t got = tried(l, now_ms);
 
 	return got >= MUCH_EVIDENCE || (got >= EVIDENCE && l->row > 1);
 }
@@ -357,6 +369,7 @@ void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t re
 	int64_t rate = rate_of(l), learned;
 
 	(void)window_add(l->idle, now_ms, taken_ms, 1);
+	l->tried--;
 	l->stopped = true;
 	if (l->row > 0 && taken_ms <= l->row_ms)
 		return; /* under way together with one that told us already */
@@ -369,7 +382,8 @@ void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t re
 		learned = least(learned,
 				now_ms - l->trying_since_ms >= l->params.span_ms ? rate : rate * 7 / 10);
 	l->learned = most(1, learned);
-	l->guessed = now_ms - l->trying_since_ms < l->params.span_ms;
+	/* Who was still on the way up for a part of the span got through with less than there is. */
+	l->guessed = now_ms - l->trying_since_ms < l->params.span_ms || tried(l, now_ms) < rate / 20 * 19;
 	l->changed_ms = now_ms;
 	l->answers = 0;
 	set_pace(l, now_ms);
