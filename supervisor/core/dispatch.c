@@ -241,6 +241,11 @@ void dispatch_route(struct dispatch *dispatch, const char *lane, struct pool *po
 	dispatch_lane(dispatch, lane)->pool = pool;
 }
 
+struct estimate dispatch_estimate(const struct dispatch *dispatch, const char *model_id)
+{
+	return costing_estimate(dispatch->costing, model_id);
+}
+
 void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret)
 {
 	*ret = dispatch->stats;
@@ -255,8 +260,8 @@ int dispatch_held(const struct dispatch *dispatch)
 
 enum { DAY_MS = 86400000, LOOK_AGAIN_MS = 60000 };
 
-/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is over does not
- * begin it anew. */
+/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is
+ * over does not begin it anew. */
 static void on_day_timer(void *arg)
 {
 	struct dispatch *dispatch = arg;
