@@ -73,6 +73,11 @@ json_t *cmd_provider_checks(struct daemon *daemon);
 json_t *cmd_pools(struct daemon *daemon);
 json_t *cmd_workers(struct daemon *daemon); /* totals over the pools */
 
+/* Completes what api_run_estimate() (sql/0009_estimate.sql) found by what the daemon knows of prices, limits
+ * and answers; its models have `simulated` already where it is true. What it then holds, `run start`'s help
+ * tells. */
+void cmd_estimate(struct daemon *daemon, json_t *estimate);
+
 /* Adds a sentence for whatever of the supervision tree is given up on. */
 void cmd_tree_notes(struct daemon *daemon, json_t *notes);
 

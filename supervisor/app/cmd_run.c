@@ -98,10 +98,9 @@ static json_t *warnings_of(struct daemon *daemon, const json_t *models)
 		const char *lane = json_string_value(json_object_get(model, "lane"));
 
 		if (strcmp(lane, "unsupported") == 0)
-			warn(warnings,
-			     mem_printf("no provider claims the model id \"%s\": its probes have failed "
-					"with UNSUPPORTED_PROVIDER",
-					json_string_value(json_object_get(model, "modelId"))));
+			warn(warnings, mem_printf("no provider claims the model id \"%s\": its probes fail "
+						  "with UNSUPPORTED_PROVIDER",
+						  json_string_value(json_object_get(model, "modelId"))));
 		else if (!json_object_get(warned, lane))
 			warn_of_lane(daemon, lane, warnings);
 		json_object_set_new(warned, lane, json_true());
@@ -139,6 +138,20 @@ static void on_started(struct call *call, const struct db_rows *rows)
 	call_ok_json(call, answer);
 }
 
+static void on_estimated(struct call *call, const struct db_rows *rows)
+{
+	struct daemon *daemon = call_daemon(call);
+	size_t len;
+	const char *text = db_text(rows, 0, 0, &len);
+	json_t *answer = json_loadb(text, len, 0, NULL);
+	json_t *models = json_object_get(answer, "models");
+
+	json_object_set_new(answer, "warnings", warnings_of(daemon, models));
+	mark_simulated(daemon, models);
+	cmd_estimate(daemon, answer);
+	call_ok_json(call, answer);
+}
+
 static void param_lanes(struct db_params *params, struct daemon *daemon, const json_t *models)
 {
 	size_t count = json_array_size(models);
@@ -173,6 +186,12 @@ void cmd_run_start(struct call *call, const json_t *args)
 	db_param_text(params, percent);
 	db_param_int(params, arg_int(args, "sampleSeed", 0));
 	db_param_int(params, arg_int(args, "samples", 1));
+	if (arg_bool(args, "estimate")) {
+		db_param_text(params, config);
+		command_query_then(call, "SELECT api_run_estimate($1, $2, $3, $4, $5, $6, $7)", params,
+				   on_estimated);
+		return;
+	}
 	db_param_int(params, arg_int(args, "priority", 0));
 	db_param_text(params, config);
 	command_query_then(call, "SELECT api_run_start($1, $2, $3, $4, $5, $6, $7, $8)", params, on_started);

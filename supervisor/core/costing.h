@@ -1,8 +1,8 @@
 #ifndef CORE_COSTING_H
 #define CORE_COSTING_H
 
-/* What the next call of a probe will take from the limits and the purse, before it is made, and what it has taken
- * when it is answered. Learns from every answer, model by model. */
+/* What the next call of a probe will take from the limits and the purse, before it is made, and what it has
+ * taken when it is answered. Learns from every answer, model by model. */
 
 #include <stdint.h>
 
@@ -19,7 +19,8 @@ void costing_free(struct costing **costing);
 /* Reload: new prices. Borrowed. */
 void costing_configure(struct costing *costing, const struct models *models);
 
-/* What the probe's next call is expected to cost, at most as a rule: kept in probe->cost until its next turn. */
+/* What the probe's next call is expected to cost, at most as a rule: kept in probe->cost until its next turn.
+ */
 void costing_next(struct costing *costing, struct probe *probe);
 
 /* What the call that was answered did cost, as the provider charges it; learned from. */

@@ -242,6 +242,11 @@ void dispatch_route(struct dispatch *dispatch, const char *lane, struct pool *po
 	dispatch_lane(dispatch, lane)->pool = pool;
 }
 
+struct estimate dispatch_estimate(const struct dispatch *dispatch, const char *model_id)
+{
+	return costing_estimate(dispatch->costing, model_id);
+}
+
 void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret)
 {
 	*ret = dispatch->stats;

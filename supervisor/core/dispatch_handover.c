@@ -175,8 +175,8 @@ static void pass_waiting(struct dispatch *dispatch, struct lane *lane, struct ha
 
 /* ---- gates ---- */
 
-/* Calls that the lane's gate let in, and whose answer is not known, hold their slots again. What they have taken from
- * limits is in the past that a new gate assumes anyway. */
+/* Calls that the lane's gate let in, and whose answer is not known, hold their slots again. What they have
+ * taken from limits is in the past that a new gate assumes anyway. */
 static void readmit_calls(struct dispatch *dispatch, struct lane *lane)
 {
 	struct probe *probe;
@@ -242,7 +242,9 @@ static void pass_parking(struct dispatch *dispatch, struct lane *lane, struct ha
 		handover_time(h, "recheckAtMs", &recheck_at_ms);
 	if (handover_is_read(h) && reason)
 		gate_park(lane->gate, kind, reason, now_ms,
-			  recheck_at_ms == 0 ? 0 : recheck_at_ms > now_ms ? recheck_at_ms - now_ms : 1,
+			  recheck_at_ms == 0	   ? 0
+			  : recheck_at_ms > now_ms ? recheck_at_ms - now_ms
+						   : 1,
 			  DISPATCH_RECHECK_MAX_MS);
 }
 

@@ -46,8 +46,8 @@ FIVE_TURNS = [
 ]
 
 THREE_NODES = [
-    Lane("openai", "gpt-4", [over_time("sliding", "requests", 120, 3.0)],
-         {"requests_per_minute": 2400, "requests_window": "3s", "tokens_per_minute": 0}, latency=HEAVY_TAILED),
+    Lane("openai", "gpt-4", [over_time("sliding", "requests", 240, 6.0)],
+         {"requests_per_minute": 2400, "requests_window": "6s", "tokens_per_minute": 0}, latency=HEAVY_TAILED),
     Lane("deepseek", "deepseek-chat", [{"kind": "concurrency", "limit": 30}],
          {"concurrency": 30}, latency="uniform:0.4:0.8", turns=5),
 ]
