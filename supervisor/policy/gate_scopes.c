@@ -138,6 +138,7 @@ static void scope_configure(struct gate_scope *s, const struct gate_params *para
 			gate_day_of(s, u)->most = s->sets[u] ? p->most[u] : 0;
 		}
 	}
+	s->configured_ms = now_ms;
 	s->sets_concurrency = p->concurrency != GATE_INHERIT;
 	s->concurrency = s->sets_concurrency ? p->concurrency : 0;
 	if (s->concurrency && s->learned >= s->concurrency)
@@ -259,6 +260,18 @@ const char *gate_family_name(const struct gate *g, size_t family)
 	return g->families[family].last->glob ? g->families[family].last->glob : "";
 }
 
+int gate_holder(const struct gate *g, size_t family, enum gate_unit unit)
+{
+	const struct gate_family *f = &g->families[family];
+	const struct gate_scope *holder = unit == GATE_UNITS ? f->slot : f->holds[unit];
+
+	assert(family < g->family_count);
+	for (size_t i = 0; i < g->scope_count; i++)
+		if (g->scopes[i] == holder)
+			return (int)i;
+	return -1;
+}
+
 /* ---- the gate ---- */
 
 int gate_new(const struct gate_params *params, int64_t now_ms, struct gate **ret)
@@ -312,7 +325,7 @@ void gate_update_granted(struct gate_scope *s)
 
 		if (!s->limits[u])
 			continue;
-		limit_look(s->limits[u], 0, &v);
+		limit_look(s->limits[u], s->configured_ms, &v); /* its rate, whatever the time */
 		if (limit_is_granted(s->limits[u]) != (s->granted && v.rate > 0))
 			limit_set_granted(s->limits[u], s->granted && v.rate > 0);
 	}

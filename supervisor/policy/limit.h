@@ -73,6 +73,9 @@ void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t re
 /* A call was answered: what was learned recovers slowly while all goes well and the limit is in use. */
 void limit_answered(struct limit *l, int64_t now_ms);
 
+/* What was learned from refusals holds no more. */
+void limit_forget(struct limit *l);
+
 /* ---- grants: several nodes share one limit ---- */
 
 /* From now on what may be spent comes from grants alone, whatever the rate; or from the rate again. */
