@@ -218,8 +218,8 @@ static void gather_of(const struct claim *claim, const struct lane *lane, int *w
 	int most = pool_free_slots(lane->pool) + PREFETCH_MAX - lane->queued;
 	int64_t now_ms = loop_now_ms(claim->loop);
 
-	if (gate_parked_reason(lane->gate) && lane->queued > 0)
-		return; /* one is enough for the trial call */
+	if (gate_parked_reason(lane->gate))
+		return; /* what it was parked with is enough for trial calls */
 	for (size_t i = 0; i < gate_families(lane->gate); i++) {
 		int want = family_want(lane, i, now_ms);
 

@@ -428,6 +428,8 @@ void limit_forget(struct limit *l)
 {
 	l->learned = 0;
 	l->row = 0;
+	l->tried = 0;
+	l->trying_since_ms = l->pace.stamp_ms;
 	set_pace(l, l->pace.stamp_ms);
 }
 
