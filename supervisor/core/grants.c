@@ -262,7 +262,7 @@ static void want(struct shared_lane *sl, size_t family, unsigned kind, int64_t c
 
 	if (cost <= 0)
 		return;
-	item = &sl->items[(size_t)scope * KINDS + kind];
+	item = &sl->items[scope * KINDS + kind];
 	if (item->needs < cost)
 		item->needs = cost;
 	item->wants += cost < INT64_MAX / 2 / calls ? cost * calls : INT64_MAX / 2;
@@ -307,10 +307,10 @@ const char *grants_why(const struct grants *g, const struct lane *lane, size_t f
 	const struct item *item =
 		&sl->items[gate_holder(lane->gate, family, unit) * KINDS + (size_t)unit];
 
-	*ret_at_ms = item ? item->again_ms : 0;
+	*ret_at_ms = item->again_ms;
 	if (g->silent)
 		return "the database is away, and without it no limit can be shared";
-	return item && item->others > 0 ? "other nodes have what is left" : "the next grant is under way";
+	return item->others > 0 ? "other nodes have what is left" : "the next grant is under way";
 }
 
 /* ---- making and ending ---- */
