@@ -642,12 +642,3 @@ BEGIN
 					FROM seen t WHERE t.model_id = m.model) k))::text);
 END
 $$;
-
--- What providers have cost today (UTC), for `providers`: {"openai": 1.25, …}; lanes without a known cost are left out.
-CREATE FUNCTION api_spent_today() RETURNS text
-LANGUAGE sql STABLE
-AS $$
-	SELECT coalesce(json_object_agg(s.lane, trim_scale(s.cost)), '{}')::text
-	FROM (SELECT lane, sum(cost_usd) AS cost FROM spending WHERE day = (now() AT TIME ZONE 'UTC')::date
-		GROUP BY lane HAVING sum(cost_usd) IS NOT NULL) s
-$$;

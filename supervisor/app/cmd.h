@@ -64,6 +64,12 @@ void cmd_events_pass(struct call *call, struct handover *h);
 /* What lanes wait for: [{"lane", "why", "untilMs"}], of those named in `lanes` (comma separated). */
 json_t *cmd_waiting(struct daemon *daemon, const char *lanes);
 
+/* What the user should know of the lanes of a run's models ([{"modelId", "lane"}, …]) before answers come. */
+json_t *cmd_run_warnings(struct daemon *daemon, const json_t *models);
+
+/* Answers run.start with `estimate`: the one row has what api_run_estimate() tells, and the run's config. */
+void cmd_run_estimated(struct call *call, const struct db_rows *rows);
+
 /* Parts of `status` that other commands show as well. */
 json_t *cmd_database(struct daemon *daemon);
 json_t *cmd_environment(struct daemon *daemon);

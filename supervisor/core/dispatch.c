@@ -152,6 +152,7 @@ void dispatch_on_room(struct dispatch *dispatch)
 void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
 		      const struct msg *msg)
 {
+	const struct tokens real = { .input = msg->input_tokens, .output = msg->output_tokens };
 	const struct probe_turn *last = &probe->turns[probe->turn_count - 1];
 	const struct store_turn turn = {
 		.job_id = probe->id,
@@ -161,9 +162,9 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 		.digest = msg->digest,
 		.body = last->body,
 		.body_len = last->len,
+		.bill = costing_bill(dispatch->costing, probe, &real),
 	};
 	const struct gate_told told = dispatch_told(probe->lane, msg);
-	const struct tokens real = { .input = msg->input_tokens, .output = msg->output_tokens };
 	struct gate_cost cost;
 
 	store_turn(dispatch->store, &turn);
@@ -255,8 +256,8 @@ int dispatch_held(const struct dispatch *dispatch)
 
 enum { DAY_MS = 86400000, LOOK_AGAIN_MS = 60000 };
 
-/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is over does not
- * begin it anew. */
+/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is
+ * over does not begin it anew. */
 static void on_day_timer(void *arg)
 {
 	struct dispatch *dispatch = arg;

@@ -22,6 +22,20 @@ static void print_warnings(const json_t *warnings)
 		(void)fprintf(stderr, "! %s\n", json_string_value(json_array_get(warnings, i)));
 }
 
+static int show_estimate(struct ctl *ctl, struct conn_reply *reply)
+{
+	const struct table_style style = table_style_of(ctl->color, ctl->terminal);
+
+	if (ctl->json) {
+		ctl_print_json(ctl, reply);
+	} else {
+		view_estimate(&style, reply->data);
+		print_warnings(json_object_get(reply->data, "warnings"));
+	}
+	conn_reply_clear(reply);
+	return CTL_OK;
+}
+
 int action_run_start(struct ctl *ctl)
 {
 	struct conn_reply reply;
@@ -31,6 +45,8 @@ int action_run_start(struct ctl *ctl)
 
 	if (code != CTL_OK)
 		return code;
+	if (json_is_true(json_object_get(reply.data, "estimate")))
+		return show_estimate(ctl, &reply);
 	id = mem_strdup(json_string_value(json_object_get(reply.data, "id")));
 	if (ctl->json && !watch)
 		ctl_print_json(ctl, &reply);

@@ -51,6 +51,8 @@ static const struct column run_columns[] = {
 	{ .title = "DONE", .path = "progress.completed", .kind = COLUMN_COUNT },
 	{ .title = "FAILED", .path = "progress.failed", .kind = COLUMN_COUNT },
 	{ .title = "TOTAL", .path = "progress.total", .kind = COLUMN_COUNT },
+	{ .title = "COST", .path = "costUsd", .kind = COLUMN_USD, .optional = true },
+	{ .title = "BUDGET", .path = "budgetUsd", .kind = COLUMN_USD, .optional = true },
 	{ .title = "CREATED", .path = "createdAt", .kind = COLUMN_TIME },
 	{ .title = "MODELS", .path = "models", .kind = COLUMN_LIST, .shrinks = true },
 	{ .title = NULL },
@@ -66,6 +68,8 @@ static const struct column run_fields[] = {
 	{ .title = "Completed", .path = "progress.completed", .kind = COLUMN_COUNT },
 	{ .title = "Failed", .path = "progress.failed", .kind = COLUMN_COUNT },
 	{ .title = "Cancelled", .path = "progress.cancelled", .kind = COLUMN_COUNT },
+	{ .title = "Cost", .path = "costUsd", .kind = COLUMN_USD, .optional = true },
+	{ .title = "Budget", .path = "budgetUsd", .kind = COLUMN_USD, .optional = true },
 	{ .title = "Priority", .path = "priority", .kind = COLUMN_COUNT },
 	{ .title = "Created", .path = "createdAt", .kind = COLUMN_TIME },
 	{ .title = "Started", .path = "startedAt", .kind = COLUMN_TIME, .optional = true },
@@ -166,7 +170,48 @@ static const struct column job_columns[] = {
 	{ .title = NULL },
 };
 
+static const struct column estimate_fields[] = {
+	{ .title = "Definition", .path = "definitionName" },
+	{ .title = "Probes", .path = "probes", .kind = COLUMN_COUNT },
+	{ .title = "Calls", .path = "calls", .kind = COLUMN_COUNT },
+	{ .title = "Cost, low", .path = "costUsdLow", .kind = COLUMN_USD, .optional = true },
+	{ .title = "Cost, high", .path = "costUsdHigh", .kind = COLUMN_USD, .optional = true },
+	{ .title = "Budget", .path = "budgetUsd", .kind = COLUMN_USD, .optional = true },
+	{ .title = "At least", .path = "timeMs", .kind = COLUMN_MS },
+	{ .title = NULL },
+};
+
+static const struct column estimate_model_columns[] = {
+	{ .title = "MODEL", .path = "modelId", .shrinks = true },
+	{ .title = "LANE", .path = "lane" },
+	{ .title = "CALLS", .path = "calls", .kind = COLUMN_COUNT },
+	{ .title = "TOKENS IN", .path = "inputTokensLow", .kind = COLUMN_COUNT },
+	{ .title = "UP TO", .path = "inputTokensHigh", .kind = COLUMN_COUNT },
+	{ .title = "OUT", .path = "outputTokensLow", .kind = COLUMN_COUNT },
+	{ .title = "UP TO", .path = "outputTokensHigh", .kind = COLUMN_COUNT },
+	{ .title = "COST", .path = "costUsdLow", .kind = COLUMN_USD, .optional = true },
+	{ .title = "UP TO", .path = "costUsdHigh", .kind = COLUMN_USD, .optional = true },
+	{ .title = "LENGTH BY", .path = "outputBasis" },
+	{ .title = "SIMULATED", .path = "simulated", .kind = COLUMN_YES, .optional = true },
+	{ .title = NULL },
+};
+
+static const struct column estimate_lane_columns[] = {
+	{ .title = "LANE", .path = "lane" },
+	{ .title = "TAKES", .path = "timeMs", .kind = COLUMN_MS },
+	{ .title = "BECAUSE OF", .path = "limit", .optional = true },
+	{ .title = "SIMULATED", .path = "simulated", .kind = COLUMN_YES, .optional = true },
+	{ .title = NULL },
+};
+
 /* ---- by command ---- */
+
+void view_estimate(const struct table_style *style, const json_t *estimate)
+{
+	table_print_object(stdout, style, estimate_fields, estimate);
+	view_section(style, estimate_model_columns, json_object_get(estimate, "models"));
+	view_section(style, estimate_lane_columns, json_object_get(estimate, "lanes"));
+}
 
 static void print_definition(const struct table_style *style, const json_t *data)
 {
