@@ -1,7 +1,7 @@
 """What runs cost: priced turn by turn, kept with every end, and estimated before a run starts.
 
-Answers of a lane that names the simulator have no price. Here the address ends in a slash, which makes it one that is not
-known as the simulator's: as a user's own gateway would be.
+Answers of a lane that names the simulator have no price. Here the address ends in a slash, which makes it one that is
+not known as the simulator's: as a user's own gateway would be.
 """
 
 from decimal import Decimal
