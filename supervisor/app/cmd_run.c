@@ -1,5 +1,6 @@
 /* run.start … run.delete. */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,9 +17,9 @@
 #include "policy/route.h"
 
 /* What is kept of the arguments as the run's config. */
-static const char *const config_args[] = { "models",	"samplePercentage", "sampleSeed",
-					   "samples",	"priority",	    "temperature",
-					   "maxTokens", "maxTurns",	    "seed" };
+static const char *const config_args[] = { "models",   "samplePercentage", "sampleSeed", "samples",
+					   "priority", "temperature",	   "maxTokens",	 "maxTurns",
+					   "seed",     "budgetUsd" };
 
 /* ---- run.start ---- */
 
@@ -56,6 +57,33 @@ static char *run_config(const json_t *args)
 	text = json_dumps(config, JSON_COMPACT);
 	json_decref(config);
 	return text;
+}
+
+/* Money as exact text, or NULL when it is not given. -EINVAL when it has more than four decimals, as a JSON
+ * number that is not exact would. */
+static int budget_text(const json_t *args, char **ret)
+{
+	const json_t *value = json_object_get(args, "budgetUsd");
+	AUTO(mem_free_str) char *text = NULL;
+
+	if (!json_is_number(value)) {
+		*ret = NULL;
+		return 0;
+	}
+	text = mem_printf("%.4f", json_number_value(value));
+	if (strtod(text, NULL) != json_number_value(value))
+		return -EINVAL;
+	*ret = mem_strdup(text);
+	return 0;
+}
+
+static int budget_arg(struct call *call, const json_t *args, char **ret)
+{
+	int error = budget_text(args, ret);
+
+	if (error < 0)
+		call_error(call, CALL_BAD_ARGUMENT, "budgetUsd: give dollars with four decimals at most");
+	return error;
 }
 
 static void warn(json_t *warnings, char *text)
@@ -170,12 +198,15 @@ void cmd_run_start(struct call *call, const json_t *args)
 	const char *duplicate = first_duplicate(models);
 	AUTO(mem_free_str) char *percent = NULL;
 	AUTO(mem_free_str) char *config = NULL;
+	AUTO(mem_free_str) char *budget = NULL;
 	struct db_params *params;
 
 	if (duplicate) {
 		call_error(call, CALL_BAD_ARGUMENT, "models: \"%s\" is given twice", duplicate);
 		return;
 	}
+	if (budget_arg(call, args, &budget) < 0)
+		return;
 	percent = json_is_number(percentage) ? mem_printf("%.15g", json_number_value(percentage))
 					     : mem_strdup("100");
 	config = run_config(args);
@@ -194,7 +225,9 @@ void cmd_run_start(struct call *call, const json_t *args)
 	}
 	db_param_int(params, arg_int(args, "priority", 0));
 	db_param_text(params, config);
-	command_query_then(call, "SELECT api_run_start($1, $2, $3, $4, $5, $6, $7, $8)", params, on_started);
+	db_param_text(params, budget);
+	command_query_then(call, "SELECT api_run_start($1, $2, $3, $4, $5, $6, $7, $8, $9)", params,
+			   on_started);
 }
 
 /* ---- reading ---- */
@@ -257,11 +290,16 @@ void cmd_run_pause(struct call *call, const json_t *args)
 
 void cmd_run_resume(struct call *call, const json_t *args)
 {
-	struct db_params *params = db_params_new();
+	AUTO(mem_free_str) char *budget = NULL;
+	struct db_params *params;
 
+	if (budget_arg(call, args, &budget) < 0)
+		return;
+	params = db_params_new();
 	db_param_text(params, arg_text(args, "run"));
 	db_param_text(params, arg_text(args, "model"));
-	command_query_then(call, "SELECT api_run_resume($1, $2)", params, on_changed);
+	db_param_text(params, budget);
+	command_query_then(call, "SELECT api_run_resume($1, $2, $3)", params, on_changed);
 }
 
 static void on_cancelled(struct call *call, const struct db_rows *rows)

@@ -12,6 +12,7 @@
 struct costing;
 struct models;
 struct probe;
+struct store_bill;
 
 void costing_new(const struct models *models, struct costing **ret);
 void costing_free(struct costing **costing);
@@ -26,6 +27,10 @@ void costing_next(struct costing *costing, struct probe *probe);
 /* What the call that was answered did cost, as the provider charges it; learned from. */
 void costing_answered(struct costing *costing, struct probe *probe, const struct tokens *real,
 		      struct gate_cost *ret);
+
+/* What an answer that has come costs, at today's price, as it is to be stored; added to the probe's own cost.
+ * To be called once for each. */
+struct store_bill costing_bill(const struct costing *costing, struct probe *probe, const struct tokens *real);
 
 /* What has been learned of a model's answers; all zero when nothing has. */
 struct estimate costing_estimate(const struct costing *costing, const char *model_id);

@@ -8,7 +8,6 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/config.h"
-#include "config/models.h"
 #include "core/dispatch_private.h"
 #include "core/lane.h"
 #include "core/probe.h"
@@ -38,8 +37,6 @@ static int64_t limited_for(const struct dispatch *dispatch, const struct probe *
 static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fate fate,
 		   const char *model_version, const char *error, int64_t delay_ms)
 {
-	const char *model = probe->model_id;
-	struct price price = { .known = false };
 	struct store_end end = {
 		.job_id = probe->id,
 		.attempt = probe->lease,
@@ -51,7 +48,7 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 		.output_tokens = probe->output_tokens,
 		.reasoning_tokens = probe->reasoning_tokens,
 		.duration_ms = probe->duration_ms,
-		.cost_e10 = -1,
+		.cost_e10 = probe->turns_done > 0 ? probe->cost_e10 : -1,
 		.error = error,
 		.delay_ms = delay_ms,
 		.fails = probe->fails,
@@ -60,13 +57,6 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 		.limited_for_ms = limited_for(dispatch, probe),
 	};
 
-	/* A simulated answer costs nothing, and must not look as if it had. */
-	if (fate == STORE_COMPLETED && !probe->lane->simulated) {
-		(void)route_find(dispatch->models->route, probe->model_id, &model);
-		price = price_table_find(dispatch->models->prices, model, clock_wall_ms() / PRICE_DAY_MS);
-	}
-	if (price.known)
-		end.cost_e10 = price_cost(&price, probe->input_tokens, probe->output_tokens);
 	store_finish(dispatch->store, &end);
 	dispatch_drop(dispatch, probe);
 }

@@ -66,6 +66,9 @@ static void pass_probe(struct probe *probe, struct handover *h)
 	handover_time(h, "queuedMs", &probe->queued_ms);
 	if (handover_has(h, "contextTokens"))
 		handover_time(h, "contextTokens", &probe->context_tokens);
+	probe->cost_e10 = handover_is_read(h) ? -1 : probe->cost_e10;
+	if (handover_has(h, "costE10"))
+		handover_number(h, "costE10", &probe->cost_e10);
 	handover_bool(h, "cancelling", &probe->cancelling);
 	handover_bool(h, "lost", &probe->lost);
 }
