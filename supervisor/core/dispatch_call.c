@@ -34,7 +34,8 @@ static void fit(struct dispatch *dispatch, struct probe *probe)
 	}
 }
 
-/* Takes from the limits and the run's budget what the probe's next call will cost; false when it has to wait. */
+/* Takes from the limits and the run's budget what the probe's next call will cost; false when it has to wait.
+ */
 static bool admit(struct dispatch *dispatch, struct probe *probe)
 {
 	struct lane *lane = probe->lane;
@@ -77,8 +78,8 @@ static bool may_spend(struct dispatch *dispatch, struct probe *probe)
 	return verdict == BUDGET_OPEN;
 }
 
-/* The first of those between turns whose run has money left; the others are in nobody's way. A conversation that is over
- * its run's budget goes back with its turns, by way of a result that says CANCELLED. */
+/* The first of those between turns whose run has money left; the others are in nobody's way. A conversation
+ * that is over its run's budget goes back with its turns, by way of a result that says CANCELLED. */
 static struct probe *find_next_call(struct dispatch *dispatch, struct lane *lane, struct lane_family *family)
 {
 	list_foreach_safe (at, &family->between) {
@@ -86,7 +87,8 @@ static struct probe *find_next_call(struct dispatch *dispatch, struct lane *lane
 
 		if (may_spend(dispatch, probe))
 			return probe;
-		if (purse_look(dispatch->purse, probe->run_id, probe->cost.of[GATE_MONEY_DAY]) == BUDGET_OVER) {
+		if (purse_look(dispatch->purse, probe->run_id, probe->cost.of[GATE_MONEY_DAY]) ==
+		    BUDGET_OVER) {
 			lane_unlink(lane, probe);
 			worker_send_cancel(probe->worker, probe);
 		}

@@ -27,7 +27,7 @@ struct dispatch {
 	struct store *store;
 	struct claim *claim;
 	struct costing *costing;
-	struct purse *purse; /* budgets of runs */
+	struct purse *purse;   /* budgets of runs */
 	struct grants *grants; /* NULL unless nodes share the limits */
 	struct lane *lanes[CONFIG_PROVIDERS];
 	struct loop_timer *day_timer;

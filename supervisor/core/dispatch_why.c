@@ -59,9 +59,8 @@ static void say_verdict(const struct lane *lane, const struct gate_verdict *verd
 static void say_ungranted(const struct dispatch *dispatch, const struct lane *lane, size_t family,
 			  enum gate_unit unit, struct dispatch_wait *wait)
 {
-	const char *why = dispatch->grants
-				  ? grants_why(dispatch->grants, lane, family, unit, &wait->until_ms)
-				  : "not granted";
+	const char *why = dispatch->grants ? grants_why(dispatch->grants, lane, family, unit, &wait->until_ms)
+					   : "not granted";
 
 	(void)snprintf(wait->why, sizeof(wait->why), "%s: %s", gate_unit_name(unit), why);
 }

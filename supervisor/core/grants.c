@@ -304,8 +304,7 @@ const char *grants_why(const struct grants *g, const struct lane *lane, size_t f
 		       int64_t *ret_at_ms)
 {
 	const struct shared_lane *sl = &g->lanes[lane->index];
-	const struct item *item =
-		&sl->items[gate_holder(lane->gate, family, unit) * KINDS + (size_t)unit];
+	const struct item *item = &sl->items[gate_holder(lane->gate, family, unit) * KINDS + (size_t)unit];
 
 	*ret_at_ms = item->again_ms;
 	if (g->silent)
