@@ -1,10 +1,11 @@
-#include "core/grants_private.h"
+#include "core/grants.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/grants_private.h"
 #include "core/lane.h"
 #include "core/pool.h"
 #include "core/store.h"
