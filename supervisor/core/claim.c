@@ -41,7 +41,7 @@ struct claim {
 	struct pair *pairs;
 	struct sched_pair *sched; /* same order as pairs */
 	size_t count;
-	size_t *asked; /* of the claim under way: its wants, as indexes into pairs */
+	struct sched_pick *asked; /* of the claim under way: its wants */
 	size_t asked_count;
 	uint64_t generation; /* of pairs: a claim answered after a change must not mark the wrong ones */
 	uint64_t asked_generation;
@@ -218,8 +218,8 @@ static void gather_of(const struct claim *claim, const struct lane *lane, int *w
 	int most = pool_free_slots(lane->pool) + PREFETCH_MAX - lane->queued;
 	int64_t now_ms = loop_now_ms(claim->loop);
 
-	if (gate_parked_reason(lane->gate) && lane->queued > 0)
-		return; /* one is enough for the trial call */
+	if (gate_parked_reason(lane->gate))
+		return; /* what it was parked with is enough for trial calls */
 	for (size_t i = 0; i < gate_families(lane->gate); i++) {
 		int want = family_want(lane, i, now_ms);
 
@@ -243,9 +243,8 @@ static int gather_wants(const struct claim *claim, int *wants)
 /* A claimed job's place in line. */
 struct place {
 	const struct store_job *job;
-	int priority;
-	int turn; /* how many of its pair stand before it */
-	int pair; /* in the order of the answer */
+	int64_t at; /* virtual time, as in policy/sched.h, from the claim on: the middle of its turn */
+	int pair;   /* in the order of the answer */
 };
 
 static bool is_same_pair(const struct store_job *a, const struct store_job *b)
@@ -257,40 +256,41 @@ static int compare_places(const void *left, const void *right)
 {
 	const struct place *a = left, *b = right;
 
-	if (a->priority != b->priority)
-		return a->priority > b->priority ? -1 : 1;
-	return a->turn != b->turn ? a->turn - b->turn : a->pair - b->pair;
+	if (a->at != b->at)
+		return a->at < b->at ? -1 : 1;
+	return a->pair - b->pair;
 }
 
-/* 0 when the pairs have been read anew since the claim: their order is then settled by the next one. */
-static int priority_of(const struct claim *claim, const struct store_job *job)
+/* Of one of its pair's jobs. When the pairs have been read anew since the claim all are alike: the next claim
+ * settles their order. */
+static int64_t step_of(const struct claim *claim, const struct store_job *job)
 {
 	for (size_t i = 0; claim->asked_generation == claim->generation && i < claim->asked_count; i++) {
-		const struct pair *pair = &claim->pairs[claim->asked[i]];
+		const struct pair *pair = &claim->pairs[claim->asked[i].pair];
 
 		if (strcmp(pair->run_id, job->run_id) == 0 && strcmp(pair->model_id, job->model_id) == 0)
-			return claim->sched[claim->asked[i]].priority;
+			return claim->asked[i].step;
 	}
-	return 0;
+	return SCHED_UNIT;
 }
 
-/* The jobs come pair by pair, but shall go out in turns: one of each, then the next of each. */
+/* The jobs come pair by pair, but shall go out in turns, of each as many as its priority gives it. */
 static void hand_over(struct claim *claim, const struct store_job *jobs, size_t count)
 {
 	struct place *places = mem_array(count, sizeof(*places));
 	struct store_job *line = mem_array(count, sizeof(*line));
+	int64_t step = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		places[i].job = &jobs[i];
-		if (i > 0 && is_same_pair(&jobs[i - 1], &jobs[i])) {
-			places[i].priority = places[i - 1].priority;
-			places[i].pair = places[i - 1].pair;
-			places[i].turn = places[i - 1].turn + 1;
-		} else {
-			places[i].priority = priority_of(claim, &jobs[i]);
-			places[i].pair = (int)i;
-			places[i].turn = 0;
-		}
+		bool is_first = i == 0 || !is_same_pair(&jobs[i - 1], &jobs[i]);
+
+		if (is_first)
+			step = step_of(claim, &jobs[i]);
+		places[i] = (struct place){
+			.job = &jobs[i],
+			.at = is_first ? step / 2 : places[i - 1].at + step,
+			.pair = is_first ? (int)i : places[i - 1].pair,
+		};
 	}
 	qsort(places, count, sizeof(*places), compare_places);
 	for (size_t i = 0; i < count; i++)
@@ -310,7 +310,7 @@ static void on_claim(void *arg, const struct store_job *jobs, size_t count, cons
 	if (claim->asked_generation == claim->generation)
 		for (size_t i = 0; i < claim->asked_count; i++)
 			if (short_of[i])
-				claim->sched[claim->asked[i]].maybe_ready = false;
+				claim->sched[claim->asked[i].pair].maybe_ready = false;
 	if (count > 0)
 		hand_over(claim, jobs, count);
 	if (count < WORTH_IT) {
@@ -334,7 +334,7 @@ static size_t choose(struct claim *claim, struct store_want **ret)
 	claim->asked = mem_resize(claim->asked, count, sizeof(*claim->asked));
 	*ret = mem_array(count, sizeof(**ret));
 	for (size_t i = 0; i < count; i++) {
-		claim->asked[i] = picks[i].pair;
+		claim->asked[i] = picks[i];
 		(*ret)[i] = (struct store_want){
 			.run_id = claim->pairs[picks[i].pair].run_id,
 			.model_id = claim->pairs[picks[i].pair].model_id,

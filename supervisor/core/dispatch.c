@@ -11,6 +11,7 @@
 #include "core/claim.h"
 #include "core/costing.h"
 #include "core/dispatch_private.h"
+#include "core/grants.h"
 #include "core/lane.h"
 #include "core/probe.h"
 #include "io/msg.h"
@@ -260,8 +261,14 @@ int dispatch_held(const struct dispatch *dispatch)
 
 enum { DAY_MS = 86400000, LOOK_AGAIN_MS = 60000 };
 
-/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is
- * over does not begin it anew. */
+void dispatch_share_limits(struct dispatch *dispatch)
+{
+	for (size_t i = 0; dispatch->grants && i < ARRAY_LEN(dispatch->lanes); i++)
+		grants_configure(dispatch->grants, dispatch->lanes[i]);
+}
+
+/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is over does not
+ * begin it anew. */
 static void on_day_timer(void *arg)
 {
 	struct dispatch *dispatch = arg;
@@ -271,9 +278,15 @@ static void on_day_timer(void *arg)
 		dispatch->day = wall_ms / DAY_MS;
 		for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
 			gate_new_day(dispatch->lanes[i]->gate, dispatch_now_ms(dispatch) + left_ms);
+		dispatch_share_limits(dispatch);
 		dispatch_pump(dispatch);
 	}
 	loop_timer_start(dispatch->day_timer, left_ms < LOOK_AGAIN_MS ? left_ms : LOOK_AGAIN_MS);
+}
+
+static void on_granted(void *arg)
+{
+	dispatch_pump(arg);
 }
 
 int dispatch_new(struct loop *loop, const struct config *config, const struct models *models,
@@ -305,6 +318,8 @@ int dispatch_new(struct loop *loop, const struct config *config, const struct mo
 		}
 	}
 	claim_new(loop, &options, &dispatch->claim);
+	if (config->database.shared)
+		grants_new(loop, store, ARRAY_LEN(dispatch->lanes), on_granted, dispatch, &dispatch->grants);
 	on_day_timer(dispatch);
 	*ret = dispatch;
 	return 0;
@@ -320,6 +335,7 @@ void dispatch_free(struct dispatch **dispatch)
 		return;
 	loop_undefer(dead->loop, dead);
 	claim_free(&dead->claim);
+	grants_free(&dead->grants);
 	while ((probe = map_next(dead->probes, &cursor))) {
 		assert(!probe->worker);
 		dispatch_drop(dead, probe);
@@ -362,6 +378,7 @@ int dispatch_configure(struct dispatch *dispatch, const struct config *config, c
 			return r;
 	}
 	refile_calls(dispatch);
+	dispatch_share_limits(dispatch);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
 		try_new_key(dispatch, dispatch->lanes[i]);
 	claim_lanes_changed(dispatch->claim);

@@ -9,6 +9,7 @@
 #include "core/claim.h"
 #include "core/costing.h"
 #include "core/dispatch_private.h"
+#include "core/grants.h"
 #include "core/lane.h"
 #include "core/probe.h"
 #include "io/msg.h"
@@ -159,8 +160,11 @@ static void pump_now(void *arg)
 	struct dispatch *dispatch = arg;
 
 	dispatch->pump_due = false;
-	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
+	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
 		pump_lane(dispatch, dispatch->lanes[i]);
+		if (dispatch->grants)
+			grants_look(dispatch->grants, dispatch->lanes[i]);
+	}
 	if (!dispatch->stopping)
 		claim_more(dispatch->claim);
 }

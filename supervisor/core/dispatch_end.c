@@ -211,12 +211,17 @@ static struct retry_verdict decide(const struct dispatch *dispatch, const struct
 }
 
 static void on_failure(struct dispatch *dispatch, struct probe *probe, const struct msg *msg,
-		       const struct retry_verdict *verdict)
+		       const struct retry_verdict *verdict, bool trial)
 {
 	AUTO(mem_free_str) char *error = NULL;
 
 	if (probe->cancelling) {
 		dispatch_end_cancelled(dispatch, probe);
+		return;
+	}
+	/* Who is sent ahead to find out whether the provider is back does not pay for it. */
+	if (trial && dispatch_end_of(msg) == GATE_BROKEN) {
+		wait_in_lane(probe, msg);
 		return;
 	}
 	probe->fails = verdict->fails;
@@ -264,6 +269,7 @@ void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct
 	/* A call that has answered left the gate with its last turn; one that failed leaves it now, and so
 	 * does one that was not made, because all turns were there already. */
 	bool calling = probe->state == PROBE_CALLING && !probe->last_seen;
+	bool trial = calling && probe->ticket.trial;
 	struct retry_verdict verdict = { .action = RETRY_FAIL };
 
 	(void)worker;
@@ -287,7 +293,7 @@ void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct
 	} else if (strcmp(msg->error_code, "CANCELLED") == 0) {
 		dispatch_give_back(dispatch, probe); /* was lost, and came back meanwhile */
 	} else {
-		on_failure(dispatch, probe, msg, &verdict);
+		on_failure(dispatch, probe, msg, &verdict, trial);
 	}
 	dispatch_pump(dispatch);
 }

@@ -296,8 +296,10 @@ void dispatch_pass_lanes(struct dispatch *dispatch, struct handover *h)
 		if (handover_has(h, dispatch->lanes[i]->name))
 			pass_lane(dispatch, dispatch->lanes[i], h);
 	handover_end(h);
-	if (handover_is_read(h))
+	if (handover_is_read(h)) {
 		check_places(dispatch, h);
+		dispatch_share_limits(dispatch);
+	}
 }
 
 const struct map *dispatch_probes(const struct dispatch *dispatch)

@@ -11,6 +11,7 @@
 
 struct claim;
 struct costing;
+struct grants;
 struct loop_timer;
 struct map;
 struct msg;
@@ -25,6 +26,7 @@ struct dispatch {
 	struct store *store;
 	struct claim *claim;
 	struct costing *costing;
+	struct grants *grants; /* NULL unless nodes share the limits */
 	struct lane *lanes[CONFIG_PROVIDERS];
 	struct loop_timer *day_timer;
 	int64_t day;	    /* since 1970, UTC: which the gates count */
@@ -38,6 +40,9 @@ static inline int64_t dispatch_now_ms(const struct dispatch *dispatch)
 {
 	return loop_now_ms(dispatch->loop);
 }
+
+/* dispatch.c: gates have changed otherwise than by calls. */
+void dispatch_share_limits(struct dispatch *dispatch);
 
 /* dispatch_call.c */
 

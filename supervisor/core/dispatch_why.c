@@ -5,6 +5,7 @@
 
 #include "base/map.h"
 #include "core/dispatch_private.h"
+#include "core/grants.h"
 #include "core/lane.h"
 #include "core/probe.h"
 
@@ -51,10 +52,18 @@ static void say_verdict(const struct lane *lane, const struct gate_verdict *verd
 		say_of(wait, gate_unit_name(verdict->unit), verdict);
 		break;
 	case GATE_NO_GRANT:
-		(void)snprintf(wait->why, sizeof(wait->why), "%s: other nodes have what is left",
-			       gate_unit_name(verdict->unit));
-		break;
+		break; /* told by say_ungranted() */
 	}
+}
+
+static void say_ungranted(const struct dispatch *dispatch, const struct lane *lane, size_t family,
+			  enum gate_unit unit, struct dispatch_wait *wait)
+{
+	const char *why = dispatch->grants
+				  ? grants_why(dispatch->grants, lane, family, unit, &wait->until_ms)
+				  : "not granted";
+
+	(void)snprintf(wait->why, sizeof(wait->why), "%s: %s", gate_unit_name(unit), why);
 }
 
 /* What holds up every lane that its gate lets through. */
@@ -83,6 +92,8 @@ static struct dispatch_wait why_family(const struct dispatch *dispatch, const st
 	struct dispatch_wait wait = { .until_ms = verdict.wait_ms > 0 ? now_ms + verdict.wait_ms : 0 };
 
 	say_verdict(lane, &verdict, &wait);
+	if (verdict.why == GATE_NO_GRANT)
+		say_ungranted(dispatch, lane, family, verdict.unit, &wait);
 	if (verdict.why == GATE_OPEN)
 		say(&wait, outside(dispatch, lane));
 	return wait;

@@ -158,6 +158,13 @@ static void on_beat_link(void *arg, bool up, const char *why)
 		store->good_beats = 0;
 }
 
+static void on_grants_link(void *arg, bool up, const char *why)
+{
+	(void)arg;
+	if (!up)
+		log_debug("store.grants", "why=\"%s\"", why);
+}
+
 static int connect_all(struct store *store, const char *url)
 {
 	struct db_options queue = {
@@ -169,12 +176,20 @@ static int connect_all(struct store *store, const char *url)
 	struct db_options beat = {
 		.url = url, .name = "proctord heartbeat", .link = on_beat_link, .arg = store
 	};
+	static const char *const grants_patience[] = { "SET statement_timeout = '2s'", NULL };
+	struct db_options grants = { .url = url,
+				     .name = "proctord grants",
+				     .on_connect = grants_patience,
+				     .link = on_grants_link,
+				     .arg = store };
 	int error = db_new(store->loop, &queue, &store->queue);
 
 	if (error == 0)
 		error = db_new(store->loop, &control, &store->control);
 	if (error == 0)
 		error = db_new(store->loop, &beat, &store->beat);
+	if (error == 0 && store->options.shared)
+		error = db_new(store->loop, &grants, &store->grants);
 	return error;
 }
 
@@ -224,6 +239,7 @@ void store_free(struct store **ref)
 	db_free(&store->queue);
 	db_free(&store->control);
 	db_free(&store->beat);
+	db_free(&store->grants);
 	store_events_free(store);
 	store_beat_free(store);
 	store_upkeep_free(store);
@@ -246,4 +262,6 @@ void store_start(struct store *store)
 	db_connect(store->queue);
 	db_connect(store->control);
 	db_connect(store->beat);
+	if (store->grants)
+		db_connect(store->grants);
 }

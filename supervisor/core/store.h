@@ -142,6 +142,34 @@ void store_turn(struct store *store, const struct store_turn *turn);
  */
 void store_finish(struct store *store, const struct store_end *end);
 
+/* One line of a round about a limit that all nodes share (shared = yes): what this node has of it, gives back
+ * and wants. Amounts in whole units. */
+struct store_ask {
+	const char *lane, *scope, *unit;
+	int64_t rate;	   /* the limit, as this node knows it */
+	int64_t window_ms; /* the span, widened by all that delays a call; or STORE_A_DAY, STORE_AT_ONCE */
+	int64_t life_ms;   /* what is granted is good for so long from the call on */
+	int64_t rest;	   /* had and kept; negative = spent too much */
+	int64_t gives;	   /* had and not kept: spent, unless this reaches the database; negative as above */
+	int64_t needs;	   /* of the next call: less would be of no use */
+	int64_t wants;	   /* to have in all; 0 = nothing waits */
+};
+
+enum { STORE_A_DAY = 0, STORE_AT_ONCE = -1 };
+
+struct store_grant {
+	int64_t granted; /* beside what is kept; negative = so much less may be kept */
+	int64_t wait_ms; /* when to ask for the rest; 0 = there is none */
+	int others;	 /* nodes that want some too */
+};
+
+/* `fn` is called once, with one grant for each ask; or with NULL when nothing is granted: refused, or its
+ * fate is unknown. */
+typedef void store_grants_fn(void *arg, const struct store_grant *grants, size_t count);
+/* At most one ask for each limit. -ENOTCONN when the database is away, or others may take us for dead. */
+int store_take_grants(struct store *store, const struct store_ask *asks, size_t count, store_grants_fn *fn,
+		      void *arg) __attribute__((warn_unused_result));
+
 /* Puts claimed jobs back at once, unharmed (shutdown, or an answer to a claim that nobody wants any more). */
 void store_give_back(struct store *store, const int64_t *job_ids, const int *attempts, size_t count);
 

@@ -106,6 +106,8 @@ static void on_silence(void *arg)
 	db_drop(store->queue, why);
 	db_drop(store->control, why);
 	db_drop(store->beat, why);
+	if (store->grants)
+		db_drop(store->grants, why);
 }
 
 static bool is_over(struct store *store, const struct db_reply *reply)

@@ -26,6 +26,7 @@ struct store {
 	struct loop *loop;
 	struct store_options options; /* strings are ours */
 	struct db *queue, *control, *beat;
+	struct db *grants; /* NULL unless shared: a round must not wait for a batch, nor a beat for it */
 	bool ready, closing;
 	bool was_ready; /* since the last store.down in the log */
 	char *why;	/* why not ready; "" when ready */

@@ -246,8 +246,13 @@ void gate_resume(struct gate *g)
 	unpark(g);
 	g->breaker = (struct breaker){ .state = BREAKER_CLOSED };
 	g->era++;
-	for (size_t i = 0; i < g->scope_count; i++)
+	for (size_t i = 0; i < g->scope_count; i++) {
 		g->scopes[i]->paused_until_ms = 0;
+		g->scopes[i]->learned = 0;
+		for (enum gate_unit u = 0; u < GATE_PACED; u++)
+			if (g->scopes[i]->limits[u])
+				limit_forget(g->scopes[i]->limits[u]);
+	}
 }
 
 bool gate_check(struct gate *g, int64_t now_ms, bool good, uint32_t random)

@@ -123,10 +123,11 @@ struct gate_told {
 void gate_hear(struct gate *g, const struct gate_ticket *ticket, int64_t now_ms,
 	       const struct gate_told *told);
 
-/* A refusal: it is heard as by gate_hear(), what was broken is learned from, and the ticket's scope pauses
- * for pause_ms. Broken is the unit of which `told` shows less left than the call needs; else requests; but
- * the concurrency when the lane learns that and the provider said neither. word_ms is how long it asked to
- * wait, -1 when it said nothing. Before gate_leave(). */
+/* A refusal: the limits it tells are heard as by gate_hear(); what was broken is learned from, unless the
+ * call is from before the provider told of a lower limit; and the ticket's scope pauses for pause_ms. Broken
+ * is the unit of which `told` shows less left than the call needs; else requests; but the concurrency when
+ * the lane learns that and the provider said neither. word_ms is how long it asked to wait, -1 when it said
+ * nothing. Before gate_leave(). */
 void gate_refuse(struct gate *g, const struct gate_ticket *ticket, int64_t now_ms,
 		 const struct gate_told *told, int64_t word_ms, int64_t pause_ms);
 
@@ -147,7 +148,7 @@ enum gate_park gate_parked_kind(const struct gate *g);
 int64_t gate_recheck_at(const struct gate *g);
 /* A trial may go at once, unless one is under way or the operator parked. */
 void gate_recheck_now(struct gate *g, int64_t now_ms);
-/* Ends parking, pauses and an open breaker. */
+/* Ends parking, pauses and an open breaker, and forgets what refusals have taught. */
 void gate_resume(struct gate *g);
 
 /* A check from outside (breaker_check()). True when it opened the breaker. */
@@ -205,13 +206,14 @@ struct gate_scope_view {
 	} unit[GATE_UNITS];
 	int concurrency,
 		learned_concurrency; /* 0 = none; not known. While granted, the former is the slots */
+	int configured_concurrency;  /* whether granted or not; 0 = none of its own */
 	int in_flight;		     /* holding its slots */
 	int64_t paused_until_ms;     /* 0 = never paused */
 };
 
 size_t gate_scopes(const struct gate *g); /* in the order of the params */
 void gate_view(const struct gate *g, size_t index, int64_t now_ms, struct gate_scope_view *ret);
-/* The scope whose limit of `unit` holds a family; of GATE_UNITS, the one whose concurrency does. */
+/* Index of the scope whose limit of `unit` holds a family; of GATE_UNITS, the one whose concurrency does. */
 size_t gate_holder(const struct gate *g, size_t family, enum gate_unit unit);
 enum gate_breaker_view { GATE_BREAKER_CLOSED, GATE_BREAKER_OPEN, GATE_BREAKER_HALF_OPEN };
 enum gate_breaker_view gate_breaker(const struct gate *g);

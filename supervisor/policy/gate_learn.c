@@ -25,27 +25,42 @@ static int64_t unseen(const struct gate_scope *s, const struct gate_ticket *t, e
 	return since > 0 ? since : 0;
 }
 
-/* What of a refused call comes back with gate_leave() is taken off first: the provider has not charged it. */
-static void hear(const struct gate_ticket *t, int64_t now_ms, const struct gate_told *told, bool refused)
+static int64_t rate_of(const struct limit *l, int64_t now_ms)
+{
+	struct limit_view v;
+
+	limit_look(l, now_ms, &v);
+	return v.rate;
+}
+
+static void hear_limits(const struct gate_ticket *t, int64_t now_ms, const struct gate_told *told)
 {
 	for (enum gate_unit u = 0; u < GATE_PACED; u++) {
 		struct gate_scope *s = t->held_by[u];
-		int64_t reserved = t->reserved.of[u], back = refused && u != GATE_REQUESTS ? reserved : 0;
+		int64_t before, after;
 
-		if (told->limit[u] > 0) {
-			limit_told(s->limits[u], now_ms, told->limit[u]);
-			gate_update_granted(s);
-		}
-		if (told->remaining[u] >= 0 && reserved)
-			limit_told_remaining(s->limits[u], now_ms, told->remaining[u],
-					     unseen(s, t, u, now_ms) + back);
+		if (told->limit[u] <= 0)
+			continue;
+		before = rate_of(s->limits[u], now_ms);
+		limit_told(s->limits[u], now_ms, told->limit[u]);
+		after = rate_of(s->limits[u], now_ms);
+		if (!before || after < before)
+			s->lowered_ms[u] = now_ms;
+		gate_update_granted(s);
 	}
 }
 
 void gate_hear(struct gate *g, const struct gate_ticket *ticket, int64_t now_ms, const struct gate_told *told)
 {
 	assert(g->in_flight > 0 && ticket->slot);
-	hear(ticket, now_ms, told, false);
+	hear_limits(ticket, now_ms, told);
+	for (enum gate_unit u = 0; u < GATE_PACED; u++) {
+		struct gate_scope *s = ticket->held_by[u];
+
+		if (told->remaining[u] >= 0 && ticket->reserved.of[u])
+			limit_told_remaining(s->limits[u], now_ms, told->remaining[u],
+					     unseen(s, ticket, u, now_ms));
+	}
 }
 
 /* The unit that is shown used up; GATE_UNITS when none is. */
@@ -60,24 +75,30 @@ static enum gate_unit used_up(const struct gate_ticket *t, const struct gate_tol
 	return GATE_UNITS;
 }
 
+/* A call that went before the provider told a lower limit was refused for what is mended by that. */
+static void learn_unit(struct gate_scope *s, enum gate_unit u, const struct gate_ticket *t, int64_t now_ms,
+		       int64_t word_ms)
+{
+	if (s->lowered_ms[u] && t->taken_ms <= s->lowered_ms[u])
+		return;
+	limit_refused(s->limits[u], now_ms, t->taken_ms, word_ms);
+	gate_update_granted(s);
+}
+
 void gate_refuse(struct gate *g, const struct gate_ticket *ticket, int64_t now_ms,
 		 const struct gate_told *told, int64_t word_ms, int64_t pause_ms)
 {
-	struct gate_scope *scope = ticket->scope;
-	enum gate_unit blamed = used_up(ticket, told);
+	enum gate_unit u = used_up(ticket, told);
 
-	hear(ticket, now_ms, told, true);
-	if (blamed == GATE_UNITS && word_ms < 0 && g->learns_concurrency) {
+	hear_limits(ticket, now_ms, told);
+	if (u == GATE_UNITS && word_ms < 0 && g->learns_concurrency) {
 		gate_learn_concurrency(ticket->slot, now_ms);
 	} else {
-		enum gate_unit u = blamed == GATE_UNITS ? GATE_REQUESTS : blamed;
-		struct gate_scope *s = ticket->held_by[u];
-
-		limit_refused(s->limits[u], now_ms, ticket->taken_ms, word_ms);
-		gate_update_granted(s);
+		u = u == GATE_UNITS ? GATE_REQUESTS : u;
+		learn_unit(ticket->held_by[u], u, ticket, now_ms, word_ms);
 	}
-	if (pause_ms > 0 && now_ms + pause_ms > scope->paused_until_ms)
-		scope->paused_until_ms = now_ms + pause_ms;
+	if (pause_ms > 0 && now_ms + pause_ms > ticket->scope->paused_until_ms)
+		ticket->scope->paused_until_ms = now_ms + pause_ms;
 }
 
 /* What is under way beside the refused call is what the provider bears. It is seen shrinking while the

@@ -222,6 +222,7 @@ void gate_view(const struct gate *g, size_t index, int64_t now_ms, struct gate_s
 		.glob = glob_of(s),
 		.concurrency = s->slots >= 0 ? s->slots : s->concurrency,
 		.learned_concurrency = s->learned,
+		.configured_concurrency = s->concurrency,
 		.in_flight = s->in_flight,
 		.paused_until_ms = s->paused_until_ms,
 	};

@@ -25,8 +25,10 @@ struct gate_scope {
 	bool sets[GATE_UNITS];
 	struct limit *limits[GATE_PACED]; /* of all units that were ever set; NULL = never */
 	int64_t taken[GATE_PACED];	  /* in all, settled: what gate_hear() reckons with */
+	int64_t lowered_ms[GATE_PACED];	  /* when what the provider told lowered the rate; 0 = never */
 	struct gate_day days[GATE_DAYS];
 	bool granted;
+	int64_t configured_ms; /* when it was last */
 
 	bool sets_concurrency;
 	int concurrency;  /* configured; 0 = no limit */

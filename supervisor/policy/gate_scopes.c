@@ -138,6 +138,7 @@ static void scope_configure(struct gate_scope *s, const struct gate_params *para
 			gate_day_of(s, u)->most = s->sets[u] ? p->most[u] : 0;
 		}
 	}
+	s->configured_ms = now_ms;
 	s->sets_concurrency = p->concurrency != GATE_INHERIT;
 	s->concurrency = s->sets_concurrency ? p->concurrency : 0;
 	if (s->concurrency && s->learned >= s->concurrency)
@@ -312,7 +313,7 @@ void gate_update_granted(struct gate_scope *s)
 
 		if (!s->limits[u])
 			continue;
-		limit_look(s->limits[u], 0, &v);
+		limit_look(s->limits[u], s->configured_ms, &v); /* its rate, whatever the time */
 		if (limit_is_granted(s->limits[u]) != (s->granted && v.rate > 0))
 			limit_set_granted(s->limits[u], s->granted && v.rate > 0);
 	}

@@ -17,7 +17,12 @@
 /* Between steps of a fiftieth upward: from what was measured, and, faster, from what was only guessed. */
 #define RECOVER_CALLS 100
 #define RECOVER_MS    INT64_C(30000)
-#define ALONE_MS      INT64_C(10000)
+/* One refusal may have any reason. A rate is learned from the second of a row, or when much got through
+ * before. */
+#define EVIDENCE      10
+#define MUCH_EVIDENCE 100
+#define ROW_MS	      INT64_C(120000)
+#define CLOSE_MS      INT64_C(10000)
 #define SEARCH_CALLS  20
 #define SEARCH_MS     INT64_C(3000)
 #define IDLE_MS	      INT64_C(1000) /* a gap between calls after which the limit was not in full use */
@@ -33,10 +38,12 @@ struct limit {
 
 	/* Learning. */
 	int64_t trying_since_ms; /* calls have gone as fast as they could since */
+	int64_t tried;		 /* units that got through since then */
 	int64_t last_take_ms;
 	bool stopped;	    /* refused since the last one: a gap that follows is no idleness */
 	int64_t changed_ms; /* when `learned` did */
-	bool refused;	    /* ever: changed_ms is set */
+	int row;	    /* refusals, each an event of its own, none later than ROW_MS behind the last */
+	int64_t row_ms;	    /* when the last of them was */
 	bool guessed;	    /* `learned` is no measurement of a whole span */
 	int answers;	    /* since then */
 
@@ -87,13 +94,6 @@ static int64_t slot_ms(int64_t span_ms)
 	return most(1, span_ms / SLOTS);
 }
 
-/* The span over which a whole rate is earned: a little short, so that it is the window that decides in the
- * long run, and what its waits let go by is made up for. */
-static int64_t earn_ms(int64_t span_ms)
-{
-	return span_ms - span_ms / 32;
-}
-
 static int64_t burst_of(const struct limit *l, int64_t rate)
 {
 	return l->params.burst ? least(l->params.burst, most(rate, 1)) : rate * PACE_MS / l->params.span_ms;
@@ -102,11 +102,11 @@ static int64_t burst_of(const struct limit *l, int64_t rate)
 /* Of the rate, while it ramps up: in sixteenths. */
 static int64_t ramped(const struct limit *l, int64_t rate, int64_t now_ms)
 {
-	int64_t age_ms = now_ms - l->born_ms, step;
+	int64_t age_ms = most(0, now_ms - l->born_ms), step;
 
 	if (age_ms >= l->params.ramp_ms)
 		return rate;
-	step = most(0, age_ms) * RAMP_STEPS / l->params.ramp_ms;
+	step = age_ms * RAMP_STEPS / l->params.ramp_ms;
 	return most(1, rate / RAMP_FLOOR + (rate - rate / RAMP_FLOOR) * step / RAMP_STEPS);
 }
 
@@ -133,7 +133,7 @@ static void begin(struct limit *l, int64_t now_ms)
 	l->begun_ms = now_ms;
 	window_new(span + guard_ms(span), slot_ms(span), now_ms, &l->spent);
 	window_new(span + guard_ms(span), slot_ms(span), now_ms, &l->idle);
-	bucket_init(&l->pace, ramped(l, rate, now_ms), earn_ms(span), burst_of(l, rate), now_ms);
+	bucket_init(&l->pace, ramped(l, rate, now_ms), span, burst_of(l, rate), now_ms);
 }
 
 int limit_new(const struct limit_params *params, int64_t now_ms, struct limit **ret)
@@ -195,13 +195,16 @@ static int64_t assumed(const struct limit *l, int64_t now_ms)
 
 static int64_t window_wait(const struct limit *l, int64_t now_ms, int64_t cost)
 {
-	int64_t rate = rate_of(l), before = assumed(l, now_ms), excess;
+	int64_t rate = rate_of(l), before = assumed(l, now_ms);
+	int64_t excess = window_sum(l->spent, now_ms) + before + cost - rate;
+	int64_t span_ms = l->params.span_ms + guard_ms(l->params.span_ms);
 
-	if (before == 0)
-		return window_wait_ms(l->spent, now_ms, rate - cost);
-	excess = window_sum(l->spent, now_ms) + before + cost - rate;
-	/* What is assumed runs out at the rate. */
-	return excess > 0 ? excess * l->params.span_ms / rate + 1 : 0;
+	if (excess <= 0)
+		return 0;
+	/* What is assumed runs out evenly, and all of it before anything that was spent since. */
+	if (excess <= before)
+		return excess * span_ms / rate + 1;
+	return window_wait_ms(l->spent, now_ms, rate - cost);
 }
 
 /* As it is now, the ramp considered. */
@@ -241,10 +244,24 @@ static void note_pace(struct limit *l, int64_t now_ms)
 	int64_t rate = rate_of(l);
 	int64_t even_ms = rate ? l->params.span_ms / rate : 0;
 
-	if (!l->stopped && now_ms - l->last_take_ms > IDLE_MS + 3 * even_ms)
+	if (!l->stopped && now_ms - l->last_take_ms > IDLE_MS + 3 * even_ms) {
 		l->trying_since_ms = now_ms;
+		l->tried = 0;
+	}
 	l->stopped = false;
 	l->last_take_ms = now_ms;
+}
+
+/* Without a rate nothing is paced: else a rate that is learned later would begin with a debt of all that went
+ * before. */
+static void charge(struct limit *l, int64_t now_ms, int64_t cost)
+{
+	if (l->pace.rate == 0)
+		return;
+	if (cost < 0)
+		bucket_give(&l->pace, now_ms, -cost);
+	else
+		bucket_take(&l->pace, now_ms, cost);
 }
 
 void limit_take(struct limit *l, int64_t now_ms, int64_t cost)
@@ -253,7 +270,8 @@ void limit_take(struct limit *l, int64_t now_ms, int64_t cost)
 	note_pace(l, now_ms);
 	if (l->granted)
 		l->grant -= cost;
-	bucket_take(&l->pace, now_ms, cost);
+	l->tried += cost;
+	charge(l, now_ms, cost);
 	(void)window_add(l->spent, now_ms, now_ms, cost);
 }
 
@@ -261,10 +279,9 @@ void limit_settle(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t res
 {
 	if (l->granted)
 		l->grant += reserved - real;
-	if (real < reserved)
-		bucket_give(&l->pace, now_ms, reserved - real);
-	else
-		bucket_take(&l->pace, now_ms, real - reserved);
+	if (taken_ms >= l->trying_since_ms)
+		l->tried += real - reserved;
+	charge(l, now_ms, real - reserved);
 	(void)window_add(l->spent, now_ms, taken_ms, real - reserved);
 }
 
@@ -326,18 +343,24 @@ static int64_t got_through(const struct limit *l, int64_t now_ms)
 	return most(0, window_sum(l->spent, now_ms) - window_sum(l->idle, now_ms));
 }
 
+/* The part of it that says something of the limit: since calls have gone as fast as they could. */
+static int64_t tried(const struct limit *l, int64_t now_ms)
+{
+	return least(got_through(l, now_ms), most(0, l->tried));
+}
+
 /* What the limit is likely to be, from a refusal at a rate (0 = none). */
 static int64_t guess(const struct limit *l, int64_t now_ms, int64_t rate, int64_t word_ms)
 {
-	int64_t span = l->params.span_ms, got = got_through(l, now_ms);
+	int64_t span = l->params.span_ms, got = tried(l, now_ms);
 	int64_t tried_ms = most(1, now_ms - l->trying_since_ms), sent;
 
-	/* Who tried for a whole span got through just what the limit is. A refusal that stands alone says
-	 * little: of a limit that is all but met, chance breaks a little now and then. */
-	if (tried_ms >= span && now_ms - l->changed_ms >= ALONE_MS)
-		return most(got * 99 / 100, rate - rate / 50);
-	if (tried_ms >= span)
+	/* Who tried for a whole span got through just what the limit is. When that is about the rate, one
+	 * more refusal says little: of a limit that is all but met, chance breaks a little now and then. */
+	if (tried_ms >= span && got < rate / 5 * 4)
 		return most(got * 99 / 100, rate / 4);
+	if (tried_ms >= span)
+		return most(got * 99 / 100, rate - rate / (now_ms - l->changed_ms < CLOSE_MS ? 12 : 40));
 	/* The provider says when there is room again: then the first of those that got through has run out.
 	 */
 	if (word_ms >= 0 && got > 0)
@@ -346,21 +369,33 @@ static int64_t guess(const struct limit *l, int64_t now_ms, int64_t rate, int64_
 	return (rate ? least(rate, sent) : sent) * 7 / 10;
 }
 
+static bool is_evident(const struct limit *l, int64_t now_ms)
+{
+	int64_t got = tried(l, now_ms);
+
+	return got >= MUCH_EVIDENCE || (got >= EVIDENCE && l->row > 1);
+}
+
 void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t retry_after_ms)
 {
 	int64_t rate = rate_of(l), learned;
 
 	(void)window_add(l->idle, now_ms, taken_ms, 1);
+	l->tried--;
 	l->stopped = true;
-	if (l->refused && taken_ms <= l->changed_ms)
+	if (l->row > 0 && taken_ms <= l->row_ms)
 		return; /* under way together with one that told us already */
+	l->row = l->row > 0 && now_ms - l->row_ms <= ROW_MS ? l->row + 1 : 1;
+	l->row_ms = now_ms;
+	if (!is_evident(l, now_ms))
+		return;
 	learned = guess(l, now_ms, rate, retry_after_ms);
 	if (rate)
 		learned = least(learned,
 				now_ms - l->trying_since_ms >= l->params.span_ms ? rate : rate * 7 / 10);
 	l->learned = most(1, learned);
-	l->refused = true;
-	l->guessed = now_ms - l->trying_since_ms < l->params.span_ms;
+	/* Who was still on the way up for a part of the span got through with less than there is. */
+	l->guessed = now_ms - l->trying_since_ms < l->params.span_ms || tried(l, now_ms) < rate / 20 * 19;
 	l->changed_ms = now_ms;
 	l->answers = 0;
 	set_pace(l, now_ms);
@@ -387,6 +422,15 @@ void limit_answered(struct limit *l, int64_t now_ms)
 	if (base_rate(l) && l->learned >= base_rate(l))
 		l->learned = 0;
 	set_pace(l, now_ms);
+}
+
+void limit_forget(struct limit *l)
+{
+	l->learned = 0;
+	l->row = 0;
+	l->tried = 0;
+	l->trying_since_ms = l->pace.stamp_ms;
+	set_pace(l, l->pace.stamp_ms);
 }
 
 /* ---- grants ---- */

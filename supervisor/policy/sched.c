@@ -165,10 +165,10 @@ static void collect_runs(struct choice *c, size_t count)
 		sift_down(c, i, turn_of(c, i));
 }
 
-static void pick(struct choice *c, size_t pair)
+static void pick(struct choice *c, size_t pair, uint32_t step)
 {
 	if (!c->slot[pair]) {
-		c->picks[c->npicks] = (struct sched_pick){ .pair = pair };
+		c->picks[c->npicks] = (struct sched_pick){ .pair = pair, .step = step };
 		c->slot[pair] = ++c->npicks;
 	}
 	c->picks[c->slot[pair] - 1].n++;
@@ -188,7 +188,7 @@ static bool serve_run(struct choice *c, struct run *run)
 			continue;
 		(*want)--;
 		c->total--;
-		pick(c, pair);
+		pick(c, pair, run->step);
 		run->served += run->step;
 		run->is_new = false;
 		c->pairs[pair].served = run->served;

@@ -27,8 +27,9 @@ struct sched_pair {
 };
 
 struct sched_pick {
-	size_t pair; /* index into pairs */
-	int n;	     /* at least 1 */
+	size_t pair;   /* index into pairs */
+	int n;	       /* at least 1 */
+	uint32_t step; /* virtual time of one job of its run: those of a lower priority come as much later */
 };
 
 /* Fills picks (room for npairs) and returns how many there are, at most one per pair.

@@ -10,7 +10,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bench import crashloop, idle, inflight, pools, probes, restart, spool, storm  # noqa: E402  (needs the path above)
+from bench import (crashloop, idle, inflight, limits, pools, probes, restart, spool,  # noqa: E402  (needs the path above)
+                   storm)
 
 FIGURES = {
     "probes_per_s": probes.measure,
@@ -25,6 +26,15 @@ FIGURES = {
     "spool_cost_percent": spool.measure_cost,
     "spool_replay_s": spool.measure_replay,
     "spool_hour_percent": spool.measure_hour,
+    "limit_use_percent": limits.measure_use,
+    "limit_429s": limits.measure_429s,
+    "limit_use_3nodes_percent": limits.measure_use_3nodes,
+    "limit_429s_3nodes": limits.measure_429s_3nodes,
+    "limit_kinds_use_percent": limits.measure_kinds_use,
+    "limit_kinds_429s": limits.measure_kinds_429s,
+    "limit_wrong_use_percent": limits.measure_wrong_use,
+    "limit_wrong_429_percent": limits.measure_wrong_429,
+    "admission_us": limits.measure_admission,
 }
 
 

@@ -8,8 +8,8 @@ work than they can do. After a ramp a span of time is measured. All figures are 
   (`admitted_cost`), as a share of limit * time / window. The time is CLOCK_MONOTONIC, the simulator's clock too, at the
   middle of each reading. For a sliding window and a bucket this can be above 100 % by what one window or the burst
   holds beyond an even pace, and a lane that keeps an even pace never is by more than a call;
-- use of a concurrency: the sum of the times from arrival to end of all calls in its ledger, cut to the span, as a share of
-  limit * time. The ledger is read when the last call begun in the span has ended.
+- use of a concurrency: the sum of the times from arrival to end of all calls in its ledger, cut to the span, as a share
+  of limit * time. The ledger is read when the last call begun in the span has ended.
 
     with LimitProof([Lane("openai", "gpt-4", [{"kind": "bucket", "limit": 50, "window_s": 1.0}],
                           {"requests_per_minute": 3000})]) as proof:

@@ -15,10 +15,9 @@ def module_daemon(one_simulator):
 
 @pytest.fixture
 def proctor(module_daemon, simulator):
-    """The module's daemon, all providers open."""
+    """The module's daemon, all providers open, whatever the test before it made of them."""
     for found in module_daemon.call("providers.list")["items"]:
-        if found["state"] in ("parked", "paused"):
-            module_daemon.call("providers.resume", provider=found["provider"])
+        module_daemon.call("providers.resume", provider=found["provider"])
     yield module_daemon
     renew(simulator)
 

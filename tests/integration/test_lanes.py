@@ -225,7 +225,7 @@ def test_used_up_quota_parks_the_lane_with_its_reason_until_it_is_resumed(procto
         "total": 8, "completed": 4, "failed": 0, "cancelled": 0}
     assert [wait["lane"] for wait in shown["waiting"]] == ["openai"]
     event = proctor.wait_event("lane.parked", subject="openai")
-    assert event["level"] == "error" and event["data"]["reason"] == told["why"]
+    assert event["level"] == "error" and "parked: " + event["data"]["reason"] == told["why"]
     asked = figures(simulator)["asked"]
     script(simulator)
     proctor.call("providers.resume", provider="openai")
@@ -296,7 +296,7 @@ def test_a_run_of_lower_priority_moves_on(simulator, limited):
         wait_end(daemon, low, deadline=20)
         asked = asked_models(simulator)
         of_high = asked[:len(asked) - asked[::-1].index("gpt-4")].count("gpt-3.5-turbo")
-        # Sixteen for one are 240; a claim of 128 more may have been in line before the last.
+        # Sixteen for one are 240; a claim of 128 more was made before there was another run.
         assert 120 <= of_high <= 240 + 128, "".join(model[4] for model in asked)
         assert show(daemon, high)["status"] == "RUNNING"
         daemon.call("run.delete", run=high, force=True)

@@ -15,6 +15,17 @@ static struct gate_scope_view view(const struct gate *g, size_t index)
 	return v;
 }
 
+/* A limit learns from a refusal when enough got through before: `calls` of them, one each `every_ms`. */
+static void keep_busy(struct gate *g, const char *model, int64_t from_ms, int calls, int64_t every_ms)
+{
+	for (int i = 0; i < calls; i++) {
+		int64_t now_ms = from_ms + i * every_ms;
+		struct gate_ticket t = case_enter(g, model, now_ms, COST(1, 10, 6, 4));
+
+		case_leave(g, &t, now_ms, GATE_ANSWERED);
+	}
+}
+
 /* ---- headers ---- */
 
 static void test_a_told_limit_belongs_to_the_scope_that_holds_the_call(void **state)
@@ -142,9 +153,11 @@ static void test_the_unit_that_is_used_up_is_to_blame(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		AUTO(gate_free) struct gate *g = case_gate(two, 2);
-		struct gate_ticket t = case_enter(g, rows[i].model, LATER, COST(1, 10, 6, 4));
 		struct gate_told told = case_told();
+		struct gate_ticket t;
 
+		keep_busy(g, rows[i].model, LATER - 60000, 120, 500);
+		t = case_enter(g, rows[i].model, LATER, COST(1, 10, 6, 4));
 		memcpy(told.remaining, rows[i].remaining, sizeof(told.remaining));
 		gate_refuse(g, &t, LATER, &told, -1, 0);
 		for (size_t k = 0; k < 2; k++)
@@ -157,22 +170,30 @@ static void test_the_unit_that_is_used_up_is_to_blame(void **state)
 	}
 }
 
-/* The provider has not charged it: what it showed remains when the reservation has come back. */
-static void test_what_remains_counts_what_a_refused_call_gives_back(void **state)
+/* Calls under way together are refused together; the first of them tells why. */
+static void test_a_limit_that_is_told_explains_the_refusals_before_it(void **state)
 {
 	AUTO(gate_free) struct gate *g = case_gate(two, 2);
-	struct gate_ticket t = case_enter(g, "small", LATER, COST(1, 40));
-	struct gate_told told = case_told();
+	struct gate_told told = case_told(), silent = case_told();
+	struct gate_ticket t[3], later;
 
 	(void)state;
-	told.limit[GATE_INPUT_TOKENS] = 1200;
-	told.remaining[GATE_TOKENS] = 7;
-	told.remaining[GATE_REQUESTS] = 5;
-	gate_refuse(g, &t, LATER, &told, -1, 0);
-	case_leave(g, &t, LATER, GATE_REFUSED);
-	assert_int_equal(view(g, 0).unit[GATE_TOKENS].left, 7);
-	assert_int_equal(view(g, 0).unit[GATE_REQUESTS].left, 5);
-	assert_int_equal(view(g, 0).unit[GATE_INPUT_TOKENS].told, 1200);
+	keep_busy(g, "small", LATER - 60000, 120, 500);
+	for (int i = 0; i < 3; i++)
+		t[i] = case_enter(g, "small", LATER, COST(1));
+	told.limit[GATE_REQUESTS] = 60;
+	gate_refuse(g, &t[0], LATER + 10, &told, -1, 0);
+	gate_refuse(g, &t[1], LATER + 20, &told, -1, 0);
+	gate_refuse(g, &t[2], LATER + 30, &silent, -1, 0);
+	assert_int_equal(view(g, 0).unit[GATE_REQUESTS].told, 60);
+	assert_int_equal(view(g, 0).unit[GATE_REQUESTS].learned, 0);
+	keep_busy(g, "small", LATER + 70000, 20, 2000);
+	for (int64_t now_ms = LATER + 110000; now_ms < LATER + 113000; now_ms += 2000) {
+		later = case_enter(g, "small", now_ms, COST(1));
+		gate_refuse(g, &later, now_ms + 10, &told, -1, 0);
+		case_leave(g, &later, now_ms + 10, GATE_REFUSED);
+	}
+	assert_true(view(g, 0).unit[GATE_REQUESTS].learned > 0);
 }
 
 static void test_a_refusal_pauses_the_calls_scope_alone_and_never_for_less(void **state)
@@ -233,6 +254,7 @@ static void test_a_refusal_without_a_word_teaches_what_is_borne_at_once(void **s
 		struct gate_told told = case_told();
 		struct gate_ticket t;
 
+		keep_busy(g, "m", LATER - 60000, 120, 500);
 		for (int k = 0; k < rows[i].under_way; k++)
 			t = case_enter(g, "m", LATER, COST(1));
 		told.remaining[GATE_REQUESTS] = rows[i].remaining;
@@ -333,7 +355,7 @@ int main(void)
 		cmocka_unit_test(test_what_remains_is_less_by_what_the_provider_had_not_seen),
 		cmocka_unit_test(test_what_remains_of_a_unit_not_taken_says_nothing),
 		cmocka_unit_test(test_the_unit_that_is_used_up_is_to_blame),
-		cmocka_unit_test(test_what_remains_counts_what_a_refused_call_gives_back),
+		cmocka_unit_test(test_a_limit_that_is_told_explains_the_refusals_before_it),
 		cmocka_unit_test(test_a_refusal_pauses_the_calls_scope_alone_and_never_for_less),
 		cmocka_unit_test(test_a_refusal_without_a_word_teaches_what_is_borne_at_once),
 		cmocka_unit_test(test_one_wave_of_refusals_finds_the_concurrency),

@@ -235,11 +235,14 @@ static void leave(void)
 		return;
 	c = &acc.calls[model_below(acc.count)];
 	last = &acc.calls[acc.count - 1];
-	if (end == GATE_REFUSED && model_chance(10)) {
+	if (end == GATE_REFUSED && c->ticket.reserved.of[GATE_REQUESTS] && model_chance(10)) {
 		static const struct gate_told told = { { -1, -1, -1, -1 }, { -1, -1, -1, -1 } };
 
 		gate_refuse(gate, &c->ticket, acc.now_ms, &told, 5000, 5000);
 		acc.paused[c->scope] = true;
+		/* A limit counts as used what got through. */
+		if (c->phase == acc.phase)
+			acc.used[c->held_by[GATE_REQUESTS]][GATE_REQUESTS]--;
 	}
 	settle(c, end, &real);
 	if (acc.trying == &c->ticket)

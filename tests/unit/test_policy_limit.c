@@ -57,6 +57,17 @@ static void test_out_of_range_is_refused(void **state)
 	limit_free(&l);
 }
 
+static void test_a_clock_that_stands_before_its_birth_is_no_trouble_without_a_ramp(void **state)
+{
+	struct limit *l = make(60, MINUTE, 0, 0, HOUR);
+	struct limit_view view;
+
+	(void)state;
+	limit_look(l, 0, &view);
+	assert_int_equal(view.rate, 60);
+	limit_free(&l);
+}
+
 static void test_what_is_told_and_configured_and_learned(void **state)
 {
 	static const struct {
@@ -371,8 +382,8 @@ static void test_a_right_limit_is_used_and_never_broken(void **state)
 		{ FIXED, 10, 1000, 40, 800, 0, 90.0 },
 		{ FIXED, 1, 1000, 40, 800, 0, 90.0 },
 		{ FIXED, 100, 1000, 40, 300, 0, 90.0 },
-		{ SLIDING, 400000, MINUTE, 600, 800, 100, 98.0 },
-		{ BUCKET, 2000000, MINUTE, 600, 2000, 300, 98.0 },
+		{ SLIDING, 400000, MINUTE, 600, 500, 100, 98.0 },
+		{ BUCKET, 2000000, MINUTE, 600, 1200, 300, 98.0 },
 		/* Few large calls at once: what is reserved beyond their real cost is a share of the limit.
 		 */
 		{ BUCKET, 200000, MINUTE, 600, 2000, 300, 96.0 },
@@ -403,6 +414,25 @@ static void test_a_right_limit_is_used_and_never_broken(void **state)
 
 /* ---- b. a configuration ten times too high ---- */
 
+enum { LIVES = 3 }; /* what chance does to one is not told from what the policy does */
+
+/* One life of twelve minutes; adds up what is measured from the second minute on. */
+static void live(enum kind kind, int64_t limit, int64_t span_ms, bool tells, double *use, double *refused)
+{
+	int64_t end_ms = 5000 + 12 * MINUTE;
+
+	lane.limit = make(limit * MINUTE / span_ms * 10, MINUTE, 0, 0, 5000);
+	provider_init(&lane.provider, kind, limit, span_ms);
+	lane.jitter_ms = 30;
+	lane.latency_ms = 400;
+	lane.tells = tells;
+	lane.since_ms = 5000 + 2 * MINUTE;
+	run(&lane, 5000, end_ms);
+	*use += use_percent(&lane, end_ms) / LIVES;
+	*refused += 100.0 * (double)lane.refused / (double)lane.asked_after / LIVES;
+	lane_clear(&lane);
+}
+
 static void test_a_limit_ten_times_too_high_finds_the_true_one(void **state)
 {
 	static const struct {
@@ -418,23 +448,13 @@ static void test_a_limit_ten_times_too_high_finds_the_true_one(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int64_t a_minute = rows[i].limit * MINUTE / rows[i].span_ms, end_ms = 5000 + 12 * MINUTE;
-		double use, refused;
+		double use = 0, refused = 0;
 
-		lane.limit = make(a_minute * 10, MINUTE, 0, 0, 5000);
-		provider_init(&lane.provider, rows[i].kind, rows[i].limit, rows[i].span_ms);
-		lane.jitter_ms = 30;
-		lane.latency_ms = 400;
-		lane.tells = rows[i].tells;
-		lane.since_ms = 5000 + 2 * MINUTE;
-		run(&lane, 5000, end_ms);
-		use = use_percent(&lane, end_ms);
-		refused = 100.0 * (double)lane.refused / (double)lane.asked_after;
-		print_message("row %zu: %lld calls, %lld refused (%.2f %%), use %.2f %%\n", i,
-			      (long long)lane.asked, (long long)lane.refused, refused, use);
-		lane_clear(&lane);
-		agree(refused <= 2.0, "row %zu", i);
-		agree(use >= 90.0, "row %zu", i);
+		for (int life = 0; life < LIVES; life++)
+			live(rows[i].kind, rows[i].limit, rows[i].span_ms, rows[i].tells, &use, &refused);
+		print_message("row %zu: %.2f %% refused, use %.2f %%\n", i, refused, use);
+		agree(refused <= 2.0, "row %zu: %.2f %% refused", i, refused);
+		agree(use >= 90.0, "row %zu: use %.2f %%", i, use);
 	}
 }
 
@@ -442,6 +462,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_out_of_range_is_refused),
+		cmocka_unit_test(test_a_clock_that_stands_before_its_birth_is_no_trouble_without_a_ramp),
 		cmocka_unit_test(test_what_is_told_and_configured_and_learned),
 		cmocka_unit_test(test_a_call_above_the_whole_limit_can_never_go),
 		cmocka_unit_test(test_what_was_reserved_too_much_comes_back),

@@ -2,7 +2,6 @@
 
 import itertools
 import random
-import statistics
 import threading
 import time
 from collections import defaultdict
@@ -11,8 +10,8 @@ import pytest
 
 from test_concurrency import run_all
 
-TAKE = """SELECT * FROM take_grants(%s, %s, %s, %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-    %s::bigint[], %s::bigint[]) ORDER BY place"""
+TAKE = """SELECT * FROM take_grants(%s, %s, %s, %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+    %s::bigint[], %s::bigint[], %s::bigint[]) ORDER BY place"""
 
 # A span of a minute, as nodes ask for it: widened by the life of a grant and by what delays calls unevenly.
 MINUTE = {"window": 60650, "life": 200}
@@ -107,7 +106,7 @@ def use_between(spent, begin, end):
 
 
 class Spender:
-    """A node that always has calls to make: it spends each grant at a random time of its life, and gives the rest back."""
+    """A node that always has calls to make: it spends each grant at a random time of its life, and returns the rest."""
 
     def __init__(self, node, costs, order):
         self.node, self.costs, self.order = node, costs, order
@@ -407,11 +406,11 @@ def test_a_node_that_is_not_registered_gets_nothing(queue):
     assert queue.count("limit_shares") == 0
 
 
-def test_ten_connections_break_no_limit_and_never_deadlock(connect, record_property):
+def test_ten_connections_break_no_limit_and_never_deadlock(connect):
     nodes = [connect() for _ in range(10)]
     limits = [{"lane": lane, "unit": unit, "rate": rate, **SECOND}
               for lane in ("anthropic", "openai") for unit, rate in (("requests/min", 100), ("tokens/min", 4000))]
-    granted, spent, rounds, over = defaultdict(list), defaultdict(list), [], threading.Event()
+    granted, spent, over = defaultdict(list), defaultdict(list), threading.Event()
 
     def work(node, seed):
         order = random.Random(seed)
@@ -420,7 +419,6 @@ def test_ten_connections_break_no_limit_and_never_deadlock(connect, record_prope
             sent = time.monotonic()
             answers = take(node, *[{**ask, "needs": ask["rate"] // 100, "wants": ask["rate"]} for ask in asks])
             got = time.monotonic()
-            rounds.append(got - sent)
             for ask, answer in zip(asks, answers):
                 granted[ask["lane"], ask["unit"]].append((got, answer["granted"]))
                 # As early and as late as it may be spent, counted from when it was asked for.
@@ -437,5 +435,3 @@ def test_ten_connections_break_no_limit_and_never_deadlock(connect, record_prope
         limit = ask["lane"], ask["unit"]
         assert worst_window(spent[limit], 1) <= ask["rate"]
         assert use_between(granted[limit], begin + 2, begin + 6) / (ask["rate"] * 4) >= 0.8
-    record_property("grants_per_s", round(len(rounds) * len(limits) / (time.monotonic() - begin)))
-    record_property("round_ms_median", round(statistics.median(rounds) * 1000, 2))
