@@ -1,5 +1,6 @@
 /* run.start … run.delete. */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,9 +17,9 @@
 #include "policy/route.h"
 
 /* What is kept of the arguments as the run's config. */
-static const char *const config_args[] = { "models",	"samplePercentage", "sampleSeed",
-					   "samples",	"priority",	    "temperature",
-					   "maxTokens", "maxTurns",	    "seed" };
+static const char *const config_args[] = { "models",   "samplePercentage", "sampleSeed", "samples",
+					   "priority", "temperature",	   "maxTokens",	 "maxTurns",
+					   "seed",     "budgetUsd" };
 
 /* ---- run.start ---- */
 
@@ -56,6 +57,33 @@ static char *run_config(const json_t *args)
 	text = json_dumps(config, JSON_COMPACT);
 	json_decref(config);
 	return text;
+}
+
+/* Money as exact text, or NULL when it is not given. -EINVAL when it has more than four decimals, as a JSON
+ * number that is not exact would. */
+static int budget_text(const json_t *args, char **ret)
+{
+	const json_t *value = json_object_get(args, "budgetUsd");
+	AUTO(mem_free_str) char *text = NULL;
+
+	if (!json_is_number(value)) {
+		*ret = NULL;
+		return 0;
+	}
+	text = mem_printf("%.4f", json_number_value(value));
+	if (strtod(text, NULL) != json_number_value(value))
+		return -EINVAL;
+	*ret = mem_strdup(text);
+	return 0;
+}
+
+static int budget_arg(struct call *call, const json_t *args, char **ret)
+{
+	int error = budget_text(args, ret);
+
+	if (error < 0)
+		call_error(call, CALL_BAD_ARGUMENT, "budgetUsd: give dollars with four decimals at most");
+	return error;
 }
 
 static void warn(json_t *warnings, char *text)
@@ -98,10 +126,9 @@ static json_t *warnings_of(struct daemon *daemon, const json_t *models)
 		const char *lane = json_string_value(json_object_get(model, "lane"));
 
 		if (strcmp(lane, "unsupported") == 0)
-			warn(warnings,
-			     mem_printf("no provider claims the model id \"%s\": its probes have failed "
-					"with UNSUPPORTED_PROVIDER",
-					json_string_value(json_object_get(model, "modelId"))));
+			warn(warnings, mem_printf("no provider claims the model id \"%s\": its probes fail "
+						  "with UNSUPPORTED_PROVIDER",
+						  json_string_value(json_object_get(model, "modelId"))));
 		else if (!json_object_get(warned, lane))
 			warn_of_lane(daemon, lane, warnings);
 		json_object_set_new(warned, lane, json_true());
@@ -139,6 +166,20 @@ static void on_started(struct call *call, const struct db_rows *rows)
 	call_ok_json(call, answer);
 }
 
+static void on_estimated(struct call *call, const struct db_rows *rows)
+{
+	struct daemon *daemon = call_daemon(call);
+	size_t len;
+	const char *text = db_text(rows, 0, 0, &len);
+	json_t *answer = json_loadb(text, len, 0, NULL);
+	json_t *models = json_object_get(answer, "models");
+
+	json_object_set_new(answer, "warnings", warnings_of(daemon, models));
+	mark_simulated(daemon, models);
+	cmd_estimate(daemon, answer);
+	call_ok_json(call, answer);
+}
+
 static void param_lanes(struct db_params *params, struct daemon *daemon, const json_t *models)
 {
 	size_t count = json_array_size(models);
@@ -157,12 +198,15 @@ void cmd_run_start(struct call *call, const json_t *args)
 	const char *duplicate = first_duplicate(models);
 	AUTO(mem_free_str) char *percent = NULL;
 	AUTO(mem_free_str) char *config = NULL;
+	AUTO(mem_free_str) char *budget = NULL;
 	struct db_params *params;
 
 	if (duplicate) {
 		call_error(call, CALL_BAD_ARGUMENT, "models: \"%s\" is given twice", duplicate);
 		return;
 	}
+	if (budget_arg(call, args, &budget) < 0)
+		return;
 	percent = json_is_number(percentage) ? mem_printf("%.15g", json_number_value(percentage))
 					     : mem_strdup("100");
 	config = run_config(args);
@@ -173,12 +217,35 @@ void cmd_run_start(struct call *call, const json_t *args)
 	db_param_text(params, percent);
 	db_param_int(params, arg_int(args, "sampleSeed", 0));
 	db_param_int(params, arg_int(args, "samples", 1));
+	if (arg_bool(args, "estimate")) {
+		db_param_text(params, config);
+		command_query_then(call, "SELECT api_run_estimate($1, $2, $3, $4, $5, $6, $7)", params,
+				   on_estimated);
+		return;
+	}
 	db_param_int(params, arg_int(args, "priority", 0));
 	db_param_text(params, config);
-	command_query_then(call, "SELECT api_run_start($1, $2, $3, $4, $5, $6, $7, $8)", params, on_started);
+	db_param_text(params, budget);
+	command_query_then(call, "SELECT api_run_start($1, $2, $3, $4, $5, $6, $7, $8, $9)", params,
+			   on_started);
 }
 
 /* ---- reading ---- */
+
+static void on_listed(struct call *call, const struct db_rows *rows)
+{
+	json_t *answer = cmd_json(rows, 0);
+	json_t *waits = cmd_json(rows, 1);
+	size_t i;
+	json_t *run;
+
+	json_array_foreach(json_object_get(answer, "items"), i, run)
+	{
+		cmd_add_waits(call_daemon(call), run, json_string_value(json_object_get(run, "id")), waits);
+	}
+	json_decref(waits);
+	call_ok_json(call, answer);
+}
 
 void cmd_run_list(struct call *call, const json_t *args)
 {
@@ -187,21 +254,17 @@ void cmd_run_list(struct call *call, const json_t *args)
 	db_param_text(params, arg_text(args, "status"));
 	db_param_bool(params, arg_bool(args, "active"));
 	db_param_int(params, arg_int(args, "limit", 20));
-	command_query(call, "SELECT api_run_list($1, $2, $3)", params);
+	command_query_then(call, "SELECT api_run_list($1, $2, $3), api_run_waits(NULL)", params, on_listed);
 }
 
-/* Puts what this node waits for at the end of the database's answer. */
 static void on_shown(struct call *call, const struct db_rows *rows)
 {
-	size_t len;
-	const char *text = db_text(rows, 0, 0, &len);
-	json_t *waiting = cmd_waiting(call_daemon(call), db_text(rows, 0, 1, NULL));
-	char *waits = json_dumps(waiting, JSON_COMPACT);
-	AUTO(mem_free_str) char *answer = mem_printf("%.*s, \"waiting\": %s}", (int)len - 1, text, waits);
+	json_t *answer = cmd_json(rows, 0);
+	json_t *waits = cmd_json(rows, 1);
 
-	json_decref(waiting);
-	mem_free(&waits);
-	call_ok_raw(call, answer, strlen(answer));
+	cmd_add_waits(call_daemon(call), answer, json_string_value(json_object_get(answer, "id")), waits);
+	json_decref(waits);
+	call_ok_json(call, answer);
 }
 
 void cmd_run_show(struct call *call, const json_t *args)
@@ -211,7 +274,8 @@ void cmd_run_show(struct call *call, const json_t *args)
 	db_param_text(params, arg_text(args, "run"));
 	db_param_int(params, arg_int(args, "transcripts", 0));
 	db_param_bool(params, arg_bool(args, "brief"));
-	command_query_then(call, "SELECT answer, lanes FROM api_run_show($1, $2, $3)", params, on_shown);
+	command_query_then(call, "SELECT answer, api_run_waits(answer::jsonb->>'id') FROM api_run_show($1, $2, $3)", params,
+			   on_shown);
 }
 
 /* ---- changing ---- */
@@ -238,11 +302,16 @@ void cmd_run_pause(struct call *call, const json_t *args)
 
 void cmd_run_resume(struct call *call, const json_t *args)
 {
-	struct db_params *params = db_params_new();
+	AUTO(mem_free_str) char *budget = NULL;
+	struct db_params *params;
 
+	if (budget_arg(call, args, &budget) < 0)
+		return;
+	params = db_params_new();
 	db_param_text(params, arg_text(args, "run"));
 	db_param_text(params, arg_text(args, "model"));
-	command_query_then(call, "SELECT api_run_resume($1, $2)", params, on_changed);
+	db_param_text(params, budget);
+	command_query_then(call, "SELECT api_run_resume($1, $2, $3)", params, on_changed);
 }
 
 static void on_cancelled(struct call *call, const struct db_rows *rows)

@@ -86,6 +86,48 @@ static void measure(struct probe *probe)
 	(void)!probe_input_parse(probe->input, probe->input_len, probe->sizes);
 }
 
+/* -1 = not known: no price, or a simulated answer, which costs nothing and must not look as if it had. */
+static int64_t money(const struct costing *costing, const struct probe *probe, const struct tokens *tokens,
+		     int64_t day)
+{
+	const char *model = probe->model_id;
+	struct price price;
+
+	if (probe->lane->simulated)
+		return -1;
+	(void)route_find(costing->models->route, probe->model_id, &model);
+	price = price_table_find(costing->models->prices, model, day);
+	return price.known ? price_cost(&price, tokens->input, tokens->output) : -1;
+}
+
+static int64_t today(void)
+{
+	return clock_wall_ms() / PRICE_DAY_MS;
+}
+
+/* In a gate, what is not known costs nothing. */
+static void put_money(const struct costing *costing, const struct probe *probe, const struct tokens *tokens,
+		      struct gate_cost *cost)
+{
+	int64_t e10 = money(costing, probe, tokens, today());
+
+	cost->of[GATE_MONEY_DAY] = e10 > 0 ? e10 : 0;
+}
+
+struct store_bill costing_bill(const struct costing *costing, struct probe *probe, const struct tokens *real)
+{
+	struct store_bill bill = { .day = today(),
+				   .input_tokens = real->input,
+				   .output_tokens = real->output };
+
+	bill.cost_e10 = money(costing, probe, real, bill.day);
+	if (bill.cost_e10 < 0 || probe->cost_e10 < 0)
+		probe->cost_e10 = -1;
+	else if (__builtin_add_overflow(probe->cost_e10, bill.cost_e10, &probe->cost_e10))
+		probe->cost_e10 = INT64_MAX;
+	return bill;
+}
+
 void costing_next(struct costing *costing, struct probe *probe)
 {
 	int turn = probe->turns_done + 1;
@@ -99,6 +141,7 @@ void costing_next(struct costing *costing, struct probe *probe)
 	tokens = estimate_call(estimate_of(costing, probe->model_id), bytes, probe->sizes->max_tokens);
 	tokens.input += probe->context_tokens;
 	charge_reserve(probe->lane->name, tokens, probe->sizes->max_tokens, &probe->cost);
+	put_money(costing, probe, &tokens, &probe->cost);
 	probe->costed_turn = turn;
 }
 
@@ -114,4 +157,5 @@ void costing_answered(struct costing *costing, struct probe *probe, const struct
 	probe->context_tokens = real->input + real->output;
 	charge_settle(probe->lane->name, *real, probe->sizes ? probe->sizes->max_tokens : 0,
 		      &probe->ticket.reserved, ret);
+	put_money(costing, probe, real, ret);
 }

@@ -155,6 +155,7 @@ void dispatch_on_room(struct dispatch *dispatch)
 void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
 		      const struct msg *msg)
 {
+	const struct tokens real = { .input = msg->input_tokens, .output = msg->output_tokens };
 	const struct probe_turn *last = &probe->turns[probe->turn_count - 1];
 	const struct store_turn turn = {
 		.job_id = probe->id,
@@ -164,9 +165,9 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 		.digest = msg->digest,
 		.body = last->body,
 		.body_len = last->len,
+		.bill = costing_bill(dispatch->costing, probe, &real),
 	};
 	const struct gate_told told = dispatch_told(probe->lane, msg);
-	const struct tokens real = { .input = msg->input_tokens, .output = msg->output_tokens };
 	struct gate_cost cost;
 
 	store_turn(dispatch->store, &turn);
@@ -243,6 +244,11 @@ struct lane *dispatch_lane(const struct dispatch *dispatch, const char *name)
 void dispatch_route(struct dispatch *dispatch, const char *lane, struct pool *pool)
 {
 	dispatch_lane(dispatch, lane)->pool = pool;
+}
+
+struct estimate dispatch_estimate(const struct dispatch *dispatch, const char *model_id)
+{
+	return costing_estimate(dispatch->costing, model_id);
 }
 
 void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret)

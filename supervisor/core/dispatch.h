@@ -12,6 +12,7 @@
 
 #include "core/pool.h"
 #include "core/store.h"
+#include "policy/estimate.h"
 
 struct config;
 struct dispatch;
@@ -73,15 +74,16 @@ void dispatch_recheck_lane(struct dispatch *dispatch, struct lane *lane);
 
 /* Why something does not go on, for people, and when that may change by itself. */
 struct dispatch_wait {
-	char why[240];	  /* "tokens/min", "concurrency", "the provider asked to wait", "parked: …", "no worker is ready",
-			     "the database is away", …; "" when nothing holds it */
+	char why[240]; /* "tokens/min", "concurrency", "the provider asked to wait", "parked: …", "no worker
+			  is ready", "the database is away", …; "" when nothing holds it */
 	int64_t until_ms; /* monotonic; 0 = not known */
 };
 
 /* Of a lane: what holds up the first of its families that has something waiting. */
 struct dispatch_wait dispatch_why(const struct dispatch *dispatch, const struct lane *lane);
 /* Of one model in a lane, be something waiting or not. */
-struct dispatch_wait dispatch_why_model(const struct dispatch *dispatch, struct lane *lane, const char *model_id);
+struct dispatch_wait dispatch_why_model(const struct dispatch *dispatch, struct lane *lane,
+					const char *model_id);
 
 /* Of a run that does not get on: what the first of its models that waits for something waits for, with its lane; else what it
  * is doing. `retrying`: the error that all its unfinished probes wait out, NULL when some do not. Never "". */
@@ -90,10 +92,13 @@ struct dispatch_wait dispatch_why_run(const struct dispatch *dispatch, const cha
 /* Whether a run has had no success for too long (core/run_watch.h), and since when, monotonic. */
 bool dispatch_is_stalled(const struct dispatch *dispatch, const char *run_id, int64_t *ret_since_ms);
 
-/* What a probe that this node holds is doing: "calling" (until its call times out), "queued" or "between turns", with
- * what it waits for. False when it is not held here. */
+/* What a probe that this node holds is doing: "calling" (until its call times out), "queued" or "between
+ * turns", with what it waits for. False when it is not held here. */
 bool dispatch_why_job(const struct dispatch *dispatch, int64_t job_id, const char **ret_doing,
 		      struct dispatch_wait *ret);
+
+/* What the answers of a model have taught since start; all zero when it had none. */
+struct estimate dispatch_estimate(const struct dispatch *dispatch, const char *model_id);
 
 /* Counts since start. */
 struct dispatch_stats {

@@ -1,5 +1,5 @@
-/* Who may call now: each lane's families in turn, each call with all that it takes from the limits or not at all; and
- * what a call leaves behind when it is over. */
+/* Who may call now: each lane's families in turn, each call with all that it takes from the limits or not at
+ * all; and what a call leaves behind when it is over. */
 
 #include <string.h>
 
@@ -18,14 +18,15 @@
 
 /* ---- who may call now ---- */
 
-/* A call that could never go, because more is expected of it than a limit allows in a minute, goes when the limit is unused:
- * what is expected may be wrong, and if it is not, the provider says so. */
+/* A call that could never go, because more is expected of it than a limit allows in a minute, goes when the
+ * limit is unused: what is expected may be wrong, and if it is not, the provider says so. */
 static void fit(struct dispatch *dispatch, struct probe *probe)
 {
 	struct gate_verdict verdict;
 
 	for (;;) {
-		verdict = gate_look(probe->lane->gate, probe->family, dispatch_now_ms(dispatch), &probe->cost);
+		verdict = gate_look(probe->lane->gate, probe->family, dispatch_now_ms(dispatch),
+				    &probe->cost);
 		if (verdict.why != GATE_NEVER || probe->cost.of[verdict.unit] <= 1)
 			return;
 		probe->cost.of[verdict.unit] /= 2;

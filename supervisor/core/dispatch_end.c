@@ -8,7 +8,6 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/config.h"
-#include "config/models.h"
 #include "core/dispatch_private.h"
 #include "core/lane.h"
 #include "core/probe.h"
@@ -38,8 +37,6 @@ static int64_t limited_for(const struct dispatch *dispatch, const struct probe *
 static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fate fate,
 		   const char *model_version, const char *error, int64_t delay_ms)
 {
-	const char *model = probe->model_id;
-	struct price price = { .known = false };
 	struct store_end end = {
 		.job_id = probe->id,
 		.attempt = probe->lease,
@@ -51,7 +48,7 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 		.output_tokens = probe->output_tokens,
 		.reasoning_tokens = probe->reasoning_tokens,
 		.duration_ms = probe->duration_ms,
-		.cost_e10 = -1,
+		.cost_e10 = probe->turns_done > 0 ? probe->cost_e10 : -1,
 		.error = error,
 		.delay_ms = delay_ms,
 		.fails = probe->fails,
@@ -60,13 +57,6 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 		.limited_for_ms = limited_for(dispatch, probe),
 	};
 
-	/* A simulated answer costs nothing, and must not look as if it had. */
-	if (fate == STORE_COMPLETED && !probe->lane->simulated) {
-		(void)route_find(dispatch->models->route, probe->model_id, &model);
-		price = price_table_find(dispatch->models->prices, model, clock_wall_ms() / PRICE_DAY_MS);
-	}
-	if (price.known)
-		end.cost_e10 = price_cost(&price, probe->input_tokens, probe->output_tokens);
 	store_finish(dispatch->store, &end);
 	dispatch_drop(dispatch, probe);
 }
@@ -113,7 +103,8 @@ void dispatch_record(struct dispatch *dispatch, const char *level, const char *k
 	store_event(dispatch->store, level, kind, NULL, 0, lane->name, data);
 }
 
-void dispatch_say_open(struct dispatch *dispatch, const struct lane *lane, const char *kind, const char *reason)
+void dispatch_say_open(struct dispatch *dispatch, const struct lane *lane, const char *kind,
+		       const char *reason)
 {
 	log_info(kind, "lane=%s by=\"%s\"", lane->name, reason);
 	dispatch_record(dispatch, "info", kind, lane, reason);
@@ -132,13 +123,14 @@ static void park(struct dispatch *dispatch, struct lane *lane, enum gate_park ki
 		return;
 	gate_park(lane->gate, kind, reason, dispatch_now_ms(dispatch), config->recheck_ms,
 		  DISPATCH_RECHECK_MAX_MS);
-	log_error("lane.parked", "lane=%s reason=\"%s\" recheck_ms=%lld remedy=\"proctorctl providers resume %s\"",
+	log_error("lane.parked",
+		  "lane=%s reason=\"%s\" recheck_ms=%lld remedy=\"proctorctl providers resume %s\"",
 		  lane->name, reason, (long long)config->recheck_ms, lane->name);
 	dispatch_record(dispatch, "error", "lane.parked", lane, reason);
 }
 
-/* A key that is refused once may be a matter of one model; one that is refused again and again would fail a whole run.
- * True when the lane is parked for it, so that the probe may wait. */
+/* A key that is refused once may be a matter of one model; one that is refused again and again would fail a
+ * whole run. True when the lane is parked for it, so that the probe may wait. */
 static bool is_key_refused(struct dispatch *dispatch, struct lane *lane, const struct msg *msg)
 {
 	const char *key_env = dispatch->config->providers[lane->index].key_env;
@@ -163,7 +155,8 @@ static void wait_in_lane(struct probe *probe, const struct msg *msg)
 	lane_queue(probe->lane, probe, true);
 }
 
-static void wait_out_limit(struct dispatch *dispatch, struct probe *probe, const struct msg *msg, int64_t delay_ms)
+static void wait_out_limit(struct dispatch *dispatch, struct probe *probe, const struct msg *msg,
+			   int64_t delay_ms)
 {
 	struct lane *lane = probe->lane;
 
@@ -189,7 +182,8 @@ static void try_later(struct dispatch *dispatch, struct probe *probe, const stru
 	finish(dispatch, probe, STORE_LATER, NULL, error, delay_ms);
 }
 
-static struct retry_verdict decide(const struct dispatch *dispatch, const struct probe *probe, const struct msg *msg)
+static struct retry_verdict decide(const struct dispatch *dispatch, const struct probe *probe,
+				   const struct msg *msg)
 {
 	const struct config_retry *retry = &dispatch->config->retry;
 	const struct retry_params params = {
@@ -202,7 +196,8 @@ static struct retry_verdict decide(const struct dispatch *dispatch, const struct
 					   .limited_for_ms = limited_for(dispatch, probe),
 					   .word = msg->retryable ? RETRY_SAID_YES : RETRY_SAID_NO };
 
-	return retry_decide(&params, &state, error_parse(msg->error_code), msg->retry_after_ms, clock_random());
+	return retry_decide(&params, &state, error_parse(msg->error_code), msg->retry_after_ms,
+			    clock_random());
 }
 
 static void on_failure(struct dispatch *dispatch, struct probe *probe, const struct msg *msg,
@@ -261,8 +256,8 @@ static void leave(struct dispatch *dispatch, struct probe *probe, const struct m
 void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
 			const struct msg *msg)
 {
-	/* A call that has answered left the gate with its last turn; one that failed leaves it now, and so does one that
-	 * was not made, because all turns were there already. */
+	/* A call that has answered left the gate with its last turn; one that failed leaves it now, and so
+	 * does one that was not made, because all turns were there already. */
 	bool calling = probe->state == PROBE_CALLING && !probe->last_seen;
 	bool trial = calling && probe->ticket.trial;
 	struct retry_verdict verdict = { .action = RETRY_FAIL };

@@ -66,6 +66,9 @@ static void pass_probe(struct probe *probe, struct handover *h)
 	handover_time(h, "queuedMs", &probe->queued_ms);
 	if (handover_has(h, "contextTokens"))
 		handover_time(h, "contextTokens", &probe->context_tokens);
+	probe->cost_e10 = handover_is_read(h) ? -1 : probe->cost_e10;
+	if (handover_has(h, "costE10"))
+		handover_number(h, "costE10", &probe->cost_e10);
 	handover_bool(h, "cancelling", &probe->cancelling);
 	handover_bool(h, "lost", &probe->lost);
 }
@@ -175,8 +178,8 @@ static void pass_waiting(struct dispatch *dispatch, struct lane *lane, struct ha
 
 /* ---- gates ---- */
 
-/* Calls that the lane's gate let in, and whose answer is not known, hold their slots again. What they have taken from
- * limits is in the past that a new gate assumes anyway. */
+/* Calls that the lane's gate let in, and whose answer is not known, hold their slots again. What they have
+ * taken from limits is in the past that a new gate assumes anyway. */
 static void readmit_calls(struct dispatch *dispatch, struct lane *lane)
 {
 	struct probe *probe;
@@ -242,7 +245,9 @@ static void pass_parking(struct dispatch *dispatch, struct lane *lane, struct ha
 		handover_time(h, "recheckAtMs", &recheck_at_ms);
 	if (handover_is_read(h) && reason)
 		gate_park(lane->gate, kind, reason, now_ms,
-			  recheck_at_ms == 0 ? 0 : recheck_at_ms > now_ms ? recheck_at_ms - now_ms : 1,
+			  recheck_at_ms == 0	   ? 0
+			  : recheck_at_ms > now_ms ? recheck_at_ms - now_ms
+						   : 1,
 			  DISPATCH_RECHECK_MAX_MS);
 }
 

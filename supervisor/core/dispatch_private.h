@@ -1,8 +1,8 @@
 #ifndef CORE_DISPATCH_PRIVATE_H
 #define CORE_DISPATCH_PRIVATE_H
 
-/* Shared by dispatch.c (what comes in, and operators' words), dispatch_call.c (who may call now), dispatch_end.c (what
- * becomes of an attempt) and dispatch_handover.c. */
+/* Shared by dispatch.c (what comes in, and operators' words), dispatch_call.c (who may call now),
+ * dispatch_end.c (what becomes of an attempt) and dispatch_handover.c. */
 
 #include "config/config.h"
 #include "core/dispatch.h"
@@ -31,7 +31,7 @@ struct dispatch {
 	struct run_watch *watch;
 	struct lane *lanes[CONFIG_PROVIDERS];
 	struct loop_timer *day_timer;
-	int64_t day; /* since 1970, UTC: which the gates count */
+	int64_t day;	    /* since 1970, UTC: which the gates count */
 	struct map *probes; /* every probe held, by id */
 	struct dispatch_stats stats;
 	bool stopping;
@@ -68,6 +68,7 @@ void dispatch_refuse_broken(struct dispatch *dispatch, struct probe *probe);
 void dispatch_record(struct dispatch *dispatch, const char *level, const char *kind, const struct lane *lane,
 		     const char *reason);
 /* The lane has opened again; logged and recorded. */
-void dispatch_say_open(struct dispatch *dispatch, const struct lane *lane, const char *kind, const char *reason);
+void dispatch_say_open(struct dispatch *dispatch, const struct lane *lane, const char *kind,
+		       const char *reason);
 
 #endif

@@ -25,7 +25,8 @@ static void say_of(struct dispatch_wait *wait, const char *what, const struct ga
 		say(wait, what);
 }
 
-static void say_verdict(const struct lane *lane, const struct gate_verdict *verdict, struct dispatch_wait *wait)
+static void say_verdict(const struct lane *lane, const struct gate_verdict *verdict,
+			struct dispatch_wait *wait)
 {
 	switch (verdict->why) {
 	case GATE_OPEN:
@@ -85,8 +86,8 @@ static const char *outside(const struct dispatch *dispatch, const struct lane *l
 	return "";
 }
 
-static struct dispatch_wait why_family(const struct dispatch *dispatch, const struct lane *lane, size_t family,
-				       const struct gate_cost *cost)
+static struct dispatch_wait why_family(const struct dispatch *dispatch, const struct lane *lane,
+				       size_t family, const struct gate_cost *cost)
 {
 	int64_t now_ms = dispatch_now_ms(dispatch);
 	struct gate_verdict verdict = gate_look(lane->gate, family, now_ms, cost);
@@ -100,7 +101,8 @@ static struct dispatch_wait why_family(const struct dispatch *dispatch, const st
 	return wait;
 }
 
-/* A lane that nobody wants to enter is held up by nothing, be its buckets empty; but pauses and parking are told. */
+/* A lane that nobody wants to enter is held up by nothing, be its buckets empty; but pauses and parking are
+ * told. */
 static bool is_worth_telling(const struct gate_verdict *verdict)
 {
 	return verdict->why == GATE_PARKED || verdict->why == GATE_PAUSED || verdict->why == GATE_BREAKER;
@@ -130,7 +132,8 @@ struct dispatch_wait dispatch_why(const struct dispatch *dispatch, const struct 
 	return wait;
 }
 
-struct dispatch_wait dispatch_why_model(const struct dispatch *dispatch, struct lane *lane, const char *model_id)
+struct dispatch_wait dispatch_why_model(const struct dispatch *dispatch, struct lane *lane,
+					const char *model_id)
 {
 	size_t family = lane_family_of(lane, model_id);
 

@@ -1,4 +1,4 @@
-#include "core/grants.h"
+#include "core/grants_private.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,191 +10,6 @@
 #include "core/store.h"
 #include "io/loop.h"
 #include "policy/limit.h"
-
-enum {
-	SLOTS = GATE_UNITS, /* beside the units of a gate: its concurrency */
-	KINDS = GATE_UNITS + 1,
-
-	LIFE_MIN_MS = 30, /* of a grant: of a limit a second, and of one a minute */
-	LIFE_MAX_MS = 200,
-	STRETCH_MAX = 8, /* so much longer where the database is far away */
-	LATE_ROUNDS = 5,
-	EARLY_ROUNDS = 200,
-	DELAY_MIN_MS = 60, /* by which calls may be delayed unevenly */
-	DELAY_MAX_MS = 450,
-
-	AGAIN_MS = 20,	      /* between two asks for one thing, whatever happens */
-	SLOTS_MS = 250,	      /* the same for slots of which some are there */
-	SLOTS_LOOK_MS = 1000, /* who holds slots looks so often whether others lack some */
-	DAY_KEEP_MS = 60000,  /* an unused portion of a day goes back after that */
-	SILENT_MS = 500,      /* until the next ask after one that failed */
-	TOGETHER_MS = 5,      /* what is due so soon goes in the same round */
-};
-
-/* One limit of one scope. */
-struct item {
-	int64_t needs, wants; /* of what waits now */
-	int64_t has; /* of SLOTS: may be used; of a day: used and granted, as gate_set_day_cap() counts */
-	int64_t until_ms; /* end of the last grant */
-	int64_t asked_ms;
-	int64_t again_ms; /* nothing is to be had before */
-	int64_t spent;	  /* between the last two asks */
-	int64_t had;	  /* after the last answer; of SLOTS: as the database knows it */
-	int others;	  /* nodes that want some too */
-	bool asking;
-};
-
-struct shared_lane {
-	const struct lane *lane; /* NULL before grants_configure() */
-	unsigned era;		 /* counts grants_configure() */
-	size_t scope_count;
-	char **globs;
-	struct item *items; /* KINDS for each scope */
-};
-
-struct place {
-	size_t lane, scope;
-	unsigned kind, era;
-};
-
-struct grants {
-	struct loop *loop;
-	struct store *store;
-	void (*on_granted)(void *arg);
-	void *arg;
-	struct loop_timer *timer;
-	struct shared_lane *lanes;
-	size_t lane_count;
-	int64_t stretch; /* of the lives of grants: 1..STRETCH_MAX */
-
-	struct place *places; /* of the round under way, as asked */
-	size_t place_count;   /* 0 = none is */
-	int64_t sent_ms;
-	int64_t life_ms; /* the shortest of its grants */
-	int late, early; /* rounds in a row that took long, and hardly any time */
-	bool silent;	 /* the last round failed */
-};
-
-/* ---- one limit ---- */
-
-/* What is known of it. */
-struct known {
-	int64_t rate; /* 0 = no limit */
-	int64_t span_ms;
-	int64_t rest; /* had and not spent */
-	int64_t keep; /* of SLOTS: under way */
-	struct limit *limit;
-};
-
-static int64_t between(int64_t low, int64_t value, int64_t high)
-{
-	return value < low ? low : value > high ? high : value;
-}
-
-static int64_t earliest(int64_t a, int64_t b)
-{
-	return a == 0 || (b != 0 && b < a) ? b : a;
-}
-
-static struct known know_paced(const struct shared_lane *sl, size_t scope, enum gate_unit unit,
-			       int64_t now_ms)
-{
-	struct limit *limit = gate_limit(sl->lane->gate, scope, unit);
-	struct limit_view view;
-
-	if (!limit || !limit_is_granted(limit))
-		return (struct known){ .rate = 0 };
-	limit_look(limit, now_ms, &view);
-	return (struct known){
-		.rate = view.rate, .span_ms = view.span_ms, .rest = view.left, .limit = limit
-	};
-}
-
-static struct known know(const struct shared_lane *sl, size_t scope, unsigned kind, int64_t now_ms)
-{
-	const struct item *item = &sl->items[scope * KINDS + kind];
-	struct gate_scope_view view;
-	struct known known = { .rate = 0 };
-
-	if (kind < GATE_PACED)
-		return know_paced(sl, scope, kind, now_ms);
-	gate_view(sl->lane->gate, scope, now_ms, &view);
-	if (kind == SLOTS) {
-		known.rate = view.configured_concurrency;
-		if (known.rate && view.learned_concurrency && view.learned_concurrency < known.rate)
-			known.rate = view.learned_concurrency;
-		known.keep = view.in_flight;
-		known.rest = item->has;
-	} else if (view.unit[kind].set) {
-		known.rate = view.unit[kind].configured;
-		known.rest = item->has - view.unit[kind].used;
-	}
-	return known;
-}
-
-static int64_t life_ms(const struct grants *g, const struct known *known)
-{
-	return between(LIFE_MIN_MS, known->span_ms / 150, LIFE_MAX_MS) * g->stretch;
-}
-
-static int64_t window_ms(const struct grants *g, unsigned kind, const struct known *known)
-{
-	if (kind == SLOTS)
-		return STORE_AT_ONCE;
-	if (kind >= GATE_PACED)
-		return STORE_A_DAY;
-	return known->span_ms + life_ms(g, known) + between(DELAY_MIN_MS, known->span_ms / 133, DELAY_MAX_MS);
-}
-
-/* Who lacks some asks when it may hope for it, who has some before that ends, and in time to keep it. 0 =
- * never. */
-static int64_t due_paced(const struct grants *g, const struct item *item, const struct known *known)
-{
-	int64_t life = life_ms(g, known), pause = known->rest < item->needs ? AGAIN_MS : life * 6 / 10,
-		due = 0;
-
-	if (item->wants > known->rest)
-		due = item->asked_ms + pause > item->again_ms ? item->asked_ms + pause : item->again_ms;
-	if (known->rest > 0)
-		due = earliest(due, item->until_ms - life * 4 / 10);
-	if (known->rest < 0)
-		due = earliest(due, item->asked_ms + life);
-	return due;
-}
-
-static int64_t due_slots(const struct item *item, const struct known *known)
-{
-	int64_t wants = known->keep + item->wants, due = 0;
-
-	if ((wants < known->rate ? wants : known->rate) > known->rest)
-		due = item->asked_ms + (known->rest > known->keep ? SLOTS_MS : AGAIN_MS);
-	if (due && due < item->again_ms)
-		due = item->again_ms;
-	return known->rest > 0 || item->had > 0 ? earliest(due, item->asked_ms + SLOTS_LOOK_MS) : due;
-}
-
-static int64_t due_day(const struct item *item, const struct known *known)
-{
-	if (item->wants > known->rest && item->needs > known->rest)
-		return item->asked_ms + AGAIN_MS > item->again_ms ? item->asked_ms + AGAIN_MS
-								  : item->again_ms;
-	if (known->rest < 0)
-		return item->asked_ms + SILENT_MS;
-	return known->rest > 0 && item->wants == 0 ? item->asked_ms + DAY_KEEP_MS : 0;
-}
-
-static int64_t due(const struct grants *g, const struct item *item, unsigned kind, const struct known *known)
-{
-	int64_t at;
-
-	if (!known->rate || item->asking)
-		return 0;
-	if (kind < GATE_PACED)
-		at = due_paced(g, item, known);
-	else
-		at = kind == SLOTS ? due_slots(item, known) : due_day(item, known);
-	return at != 0 && at < 1 ? 1 : at;
-}
 
 /* ---- asking ---- */
 
@@ -209,7 +24,7 @@ static void fill_paced(struct item *item, const struct known *known, int64_t now
 	item->spent = item->had - ask->rest - ask->gives;
 	item->had = 0;
 	if (item->wants > 0)
-		ask->wants = item->wants + between(0, item->spent, known->rate);
+		ask->wants = item->wants + grants_between(0, item->spent, known->rate);
 }
 
 static void fill_day(struct item *item, const struct known *known, struct store_ask *ask)
@@ -243,8 +58,8 @@ static void fill(struct grants *g, const struct place *at, const struct known *k
 		.scope = sl->globs[at->scope],
 		.unit = at->kind == SLOTS ? "concurrency" : gate_unit_name(at->kind),
 		.rate = known->rate,
-		.window_ms = window_ms(g, at->kind, known),
-		.life_ms = at->kind < GATE_PACED ? life_ms(g, known) : SLOTS_MS,
+		.window_ms = grants_window_ms(g, at->kind, known),
+		.life_ms = at->kind < GATE_PACED ? grants_life_ms(g, known) : SLOTS_MS,
 		.needs = item->needs < known->rate ? item->needs : known->rate,
 		.wants = item->wants,
 	};
@@ -279,13 +94,6 @@ static struct item *item_at(const struct grants *g, const struct place *at)
 	return &g->lanes[at->lane].items[at->scope * KINDS + at->kind];
 }
 
-/* Something waits for it, or there may be something to give back. Most limits of most lanes are not, most of
- * the time. */
-static bool is_live(const struct item *item, int64_t now_ms)
-{
-	return item->wants > 0 || item->has > 0 || item->had > 0 || item->until_ms > now_ms;
-}
-
 /* Waits for the first thing that becomes due, while no round is under way. */
 static void arm(struct grants *g)
 {
@@ -296,10 +104,10 @@ static void arm(struct grants *g)
 	for (struct place at = { 0 }; next_place(g, &at); at.kind++) {
 		const struct item *item = item_at(g, &at);
 
-		if (is_live(item, now_ms)) {
-			struct known known = know(&g->lanes[at.lane], at.scope, at.kind, now_ms);
+		if (grants_is_live(item, now_ms)) {
+			struct known known = grants_know(&g->lanes[at.lane], at.scope, at.kind, now_ms);
 
-			first = earliest(first, due(g, item, at.kind, &known));
+			first = grants_earliest(first, grants_due(g, item, at.kind, &known));
 		}
 	}
 	if (first == 0)
@@ -314,7 +122,7 @@ static void got_paced(struct grants *g, struct item *item, const struct known *k
 		      const struct store_grant *grant)
 {
 	/* From when it was asked for: how long the answer took nobody knows. */
-	int64_t now_ms = loop_now_ms(g->loop), until_ms = g->sent_ms + life_ms(g, known);
+	int64_t now_ms = loop_now_ms(g->loop), until_ms = g->sent_ms + grants_life_ms(g, known);
 
 	if (until_ms <= now_ms || (grant->granted == 0 && known->rest == 0)) {
 		item->had = known->rest;
@@ -330,7 +138,7 @@ static void got(struct grants *g, const struct place *at, const struct store_gra
 	const struct shared_lane *sl = &g->lanes[at->lane];
 	struct item *item = item_at(g, at);
 	int64_t now_ms = loop_now_ms(g->loop);
-	struct known known = know(sl, at->scope, at->kind, now_ms);
+	struct known known = grants_know(sl, at->scope, at->kind, now_ms);
 
 	item->again_ms = grant->wait_ms > 0 ? now_ms + grant->wait_ms : 0;
 	item->others = grant->others;
@@ -407,10 +215,10 @@ static size_t collect(struct grants *g, struct store_ask **ret)
 		struct known known;
 		int64_t when;
 
-		if (!is_live(item_at(g, &at), g->sent_ms))
+		if (!grants_is_live(item_at(g, &at), g->sent_ms))
 			continue;
-		known = know(&g->lanes[at.lane], at.scope, at.kind, g->sent_ms);
-		when = due(g, item_at(g, &at), at.kind, &known);
+		known = grants_know(&g->lanes[at.lane], at.scope, at.kind, g->sent_ms);
+		when = grants_due(g, item_at(g, &at), at.kind, &known);
 		if (when == 0 || when > g->sent_ms + TOGETHER_MS)
 			continue;
 		asks = mem_resize(asks, count + 1, sizeof(*asks));
@@ -449,12 +257,12 @@ static void ask_due(void *arg)
 
 static void want(struct shared_lane *sl, size_t family, unsigned kind, int64_t cost, int64_t calls)
 {
-	int scope = gate_holder(sl->lane->gate, family, (enum gate_unit)kind);
+	size_t scope = gate_holder(sl->lane->gate, family, (enum gate_unit)kind);
 	struct item *item;
 
-	if (scope < 0 || cost <= 0)
+	if (cost <= 0)
 		return;
-	item = &sl->items[(size_t)scope * KINDS + kind];
+	item = &sl->items[scope * KINDS + kind];
 	if (item->needs < cost)
 		item->needs = cost;
 	item->wants += cost < INT64_MAX / 2 / calls ? cost * calls : INT64_MAX / 2;
@@ -496,13 +304,13 @@ const char *grants_why(const struct grants *g, const struct lane *lane, size_t f
 		       int64_t *ret_at_ms)
 {
 	const struct shared_lane *sl = &g->lanes[lane->index];
-	int scope = gate_holder(lane->gate, family, unit);
-	const struct item *item = scope < 0 ? NULL : &sl->items[(size_t)scope * KINDS + (size_t)unit];
+	const struct item *item =
+		&sl->items[gate_holder(lane->gate, family, unit) * KINDS + (size_t)unit];
 
-	*ret_at_ms = item ? item->again_ms : 0;
+	*ret_at_ms = item->again_ms;
 	if (g->silent)
 		return "the database is away, and without it no limit can be shared";
-	return item && item->others > 0 ? "other nodes have what is left" : "the next grant is under way";
+	return item->others > 0 ? "other nodes have what is left" : "the next grant is under way";
 }
 
 /* ---- making and ending ---- */

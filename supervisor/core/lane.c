@@ -37,7 +37,8 @@ static void set(struct gate_scope_params *scope, enum gate_unit unit, int64_t mo
 }
 
 /* A limit that the file gives is the operator's word; a default gives way to what the provider tells. */
-static struct gate_scope_params scope_of_provider(const struct config *config, const struct config_provider *provider)
+static struct gate_scope_params scope_of_provider(const struct config *config,
+						  const struct config_provider *provider)
 {
 	AUTO(mem_free_str) char *section = mem_printf("provider:%s", provider->name);
 	struct gate_scope_params scope = { .burst = provider->burst, .concurrency = provider->concurrency };
@@ -73,8 +74,8 @@ static struct gate_scope_params scope_of_limit(const struct config_limit *limit)
 }
 
 /* The gate's scopes: the provider, then its [limit:] sections in file order. Fresh. */
-static struct gate_scope_params *scopes_of(const struct config *config, const struct config_provider *provider,
-					   size_t *ret_count)
+static struct gate_scope_params *scopes_of(const struct config *config,
+					   const struct config_provider *provider, size_t *ret_count)
 {
 	struct gate_scope_params *scopes = mem_array(1 + config->nlimits, sizeof(*scopes));
 	size_t count = 0;
@@ -87,8 +88,8 @@ static struct gate_scope_params *scopes_of(const struct config *config, const st
 	return scopes;
 }
 
-static struct gate_params params_of(const struct config_provider *provider, const struct gate_scope_params *scopes,
-				    size_t count)
+static struct gate_params params_of(const struct config_provider *provider,
+				    const struct gate_scope_params *scopes, size_t count)
 {
 	return (struct gate_params){
 		.scopes = scopes,
@@ -106,8 +107,8 @@ static void describe(struct lane *lane, const struct config_provider *config)
 
 /* ---- families ---- */
 
-/* Families are made as models are met. Lists cannot be moved in memory while they are linked, so that all of them are
- * there from the start. */
+/* Families are made as models are met. Lists cannot be moved in memory while they are linked, so that all of
+ * them are there from the start. */
 static void make_families(struct lane *lane)
 {
 	lane->families = mem_array(GATE_FAMILIES_MAX, sizeof(*lane->families));
@@ -172,8 +173,8 @@ static void refile_all(struct lane *lane)
 
 /* ---- making and ending ---- */
 
-int lane_new(struct loop *loop, const struct config *config, int index, int64_t now_ms, void (*open)(void *arg),
-	     void *arg, struct lane **ret)
+int lane_new(struct loop *loop, const struct config *config, int index, int64_t now_ms,
+	     void (*open)(void *arg), void *arg, struct lane **ret)
 {
 	const struct config_provider *provider = &config->providers[index];
 	size_t count;

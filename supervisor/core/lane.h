@@ -1,9 +1,10 @@
 #ifndef CORE_LANE_H
 #define CORE_LANE_H
 
-/* One lane: a provider's gate and the probes that wait at it on this node, by family: models that are held by the same
- * limits (policy/gate.h). The dispatcher pumps it: within a family conversations under way go before new ones, so that
- * what was begun gets done; between families it goes round, so that a model that must wait is in nobody's way. */
+/* One lane: a provider's gate and the probes that wait at it on this node, by family: models that are held by
+ * the same limits (policy/gate.h). The dispatcher pumps it: within a family conversations under way go before
+ * new ones, so that what was begun gets done; between families it goes round, so that a model that must wait
+ * is in nobody's way. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,8 +33,8 @@ struct lane {
 	struct gate *gate;
 	struct lane_family *families; /* by gate_family() */
 	size_t family_count;
-	size_t turn;	    /* the family that is served first next time */
-	int queued;	    /* in all families */
+	size_t turn; /* the family that is served first next time */
+	int queued;  /* in all families */
 	int between_count;
 	struct pool *pool;	  /* whose workers serve it */
 	struct loop_timer *timer; /* next time the gate may open by itself */
@@ -45,22 +46,22 @@ struct lane {
 	char *last_error;	 /* one line of the newest failure; NULL = none */
 };
 
-/* The provider at `index` of the configuration. `open` is called when the lane's timer fires. -ERANGE for limits out of
- * range. */
-int lane_new(struct loop *loop, const struct config *config, int index, int64_t now_ms, void (*open)(void *arg),
-	     void *arg, struct lane **ret) __attribute__((warn_unused_result));
+/* The provider at `index` of the configuration. `open` is called when the lane's timer fires. -ERANGE for
+ * limits out of range. */
+int lane_new(struct loop *loop, const struct config *config, int index, int64_t now_ms,
+	     void (*open)(void *arg), void *arg, struct lane **ret) __attribute__((warn_unused_result));
 void lane_free(struct lane **lane);
 
-/* Reload: the new limits take effect at once, calls under way stay. What waits is filed anew, since families may be others
- * now. */
+/* Reload: the new limits take effect at once, calls under way stay. What waits is filed anew, since families
+ * may be others now. */
 int lane_configure(struct lane *lane, const struct config *config, int64_t now_ms)
 	__attribute__((warn_unused_result));
 
 /* The family of a model id, as runs name it: with or without "provider:". */
 size_t lane_family_of(struct lane *lane, const char *model_id);
 
-/* Puts a probe into the queue of its family (front: it has waited before) or takes it out of whichever list it is in, if it
- * is in one. */
+/* Puts a probe into the queue of its family (front: it has waited before) or takes it out of whichever list
+ * it is in, if it is in one. */
 void lane_queue(struct lane *lane, struct probe *probe, bool front);
 void lane_wait_between(struct lane *lane, struct probe *probe);
 void lane_unlink(struct lane *lane, struct probe *probe);

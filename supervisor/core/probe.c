@@ -39,6 +39,7 @@ void probe_new(const struct store_job *job, struct lane *lane, int64_t now_ms, s
 	probe->output_tokens = job->output_tokens;
 	probe->reasoning_tokens = job->reasoning_tokens;
 	probe->duration_ms = job->duration_ms;
+	probe->cost_e10 = job->cost_e10;
 	probe->fails = job->fails;
 	probe->deaths = job->deaths;
 	probe->solo_deaths = job->solo_deaths;

@@ -56,6 +56,7 @@ struct probe {
 	bool last_seen;	 /* its last turn came: only the result is missing */
 
 	int64_t input_tokens, output_tokens, reasoning_tokens, duration_ms; /* over all turns */
+	int64_t cost_e10; /* of all turns; -1 = not known of all of them */
 
 	/* What calls take from the limits. */
 	struct gate_ticket ticket; /* of the call under way */

@@ -26,6 +26,8 @@ struct store_pair {
 	bool paused;	 /* the run, or this model of it */
 	bool cancelling; /* the run was told to cancel */
 	const char *run_status;
+	int64_t budget_e10; /* of the run, in 10^-10 USD; 0 = none */
+	int64_t spent_e10;  /* by the run, on every node, as far as it is recorded and known */
 };
 
 /* One claimed job; pointers are valid during the callback. */
@@ -40,7 +42,8 @@ struct store_job {
 	int turn_count;	    /* in `turns` */
 	const char *digest; /* of the last of them; "" when none */
 	int64_t input_tokens, output_tokens, reasoning_tokens, duration_ms; /* sums over `turns` */
-	int fails;							    /* transient failures so far */
+	int64_t cost_e10; /* of `turns`; 0 without any, -1 = not known of all of them */
+	int fails;	  /* transient failures so far */
 	int deaths, solo_deaths;
 	int64_t limited_for_ms; /* since the first 429 of the present wait; 0 when none */
 };
@@ -62,12 +65,19 @@ struct store_end {
 	const char *model_version; /* NULL when not told */
 	int64_t input_tokens, output_tokens, reasoning_tokens,
 		duration_ms;	 /* of all turns, earlier attempts' too */
-	int64_t cost_e10;	 /* 10^-10 USD; -1 = not known */
+	int64_t cost_e10;	 /* of all turns, 10^-10 USD; -1 = not known, as when there are none */
 	const char *error;	 /* JSON object {"code","message",…}; NULL when COMPLETED */
 	int64_t delay_ms;	 /* STORE_LATER */
 	int fails;		 /* STORE_LATER: the count to keep */
 	int deaths, solo_deaths; /* STORE_LATER: the counts to keep */
 	int64_t limited_for_ms;	 /* STORE_LATER: 0 clears it */
+};
+
+/* What one answer has cost: priced once, when it came. */
+struct store_bill {
+	int64_t day; /* it came, UTC, counted from 1970-01-01; 0 = not known */
+	int64_t input_tokens, output_tokens;
+	int64_t cost_e10; /* -1 = not known: no price, or simulated */
 };
 
 /* One answer, as it came. Strings are copied by store_turn. */
@@ -79,6 +89,14 @@ struct store_turn {
 	const char *digest; /* its own */
 	const char *body;   /* one line of JSON */
 	size_t body_len;
+	struct store_bill bill;
+};
+
+/* What a lane has answered on a day, by all nodes. */
+struct store_spent {
+	const char *lane, *model_id;
+	int64_t calls;	  /* answered; those that failed are not counted */
+	int64_t cost_e10; /* as far as it is known */
 };
 
 struct store_want {
@@ -101,6 +119,11 @@ struct store_options {
 	void (*on_state)(void *arg, bool ready, const char *why);
 	/* The active pairs have been read anew (after connect, store_reload_pairs, and every few seconds). */
 	void (*on_pairs)(void *arg, const struct store_pair *pairs, size_t count);
+	/* Once in the life of the store, before on_state says ready for the first time: what was answered on
+	 * `day` (today, UTC, counted from 1970-01-01) before this boot. The spool has been sent by then, so
+	 * that only calls are missing that had no answer. Not told to a store that goes on behind an upgrade.
+	 * May be NULL. */
+	void (*on_today)(void *arg, int64_t day, const struct store_spent *spent, size_t count);
 	/* Delayed jobs of these pairs became ready, or other work may have: claim again. */
 	void (*on_wake)(void *arg);
 	/* A run got its last outcome (status COMPLETED, FAILED or CANCELLED). */
@@ -229,6 +252,11 @@ void store_keep_events(struct store *store, int64_t keep_ms);
 /* Starts (or goes on with) cancelling a run's queued jobs in chunks; on_wake/on_run_finished tell the rest.
  */
 void store_cancel_run(struct store *store, const char *run_id);
+
+/* Pauses a run whose next call would pass its budget, which is `budget_e10`; `reason` is one line for people.
+ * Nothing happens when it has another budget by now. The pairs are read again afterwards; a run that they
+ * still show active was not paused, and this may be called again. */
+void store_pause_run(struct store *store, const char *run_id, int64_t budget_e10, const char *reason);
 
 /* The control connection, for commands; valid as long as the store. */
 struct db *store_control_db(struct store *store);

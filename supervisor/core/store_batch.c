@@ -285,8 +285,8 @@ int64_t store_batch_silent_ms(const struct store *store)
 
 static const char finish_sql[] =
 	"SELECT run_id, status FROM finish_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-	"$12, $13, $14, $15, $16, $17, $18, $19, $20)";
-static const char keep_sql[] = "SELECT place FROM keep_turns($1, $2, $3, $4, $5, $6, $7) ORDER BY place";
+	"$12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+static const char keep_sql[] = "SELECT place FROM keep_turns($1, $2, $3, $4, $5, $6, $7, $8) ORDER BY place";
 
 static bool batch_send(struct batch *batch)
 {

@@ -95,6 +95,30 @@ bool store_is_joined(const struct store *store)
 	return store->boot == BOOT_REPLAYING || store->boot == BOOT_DONE;
 }
 
+static void on_today(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+	struct store_spent *spent;
+	size_t count;
+
+	if (!answered(store, reply, "asking what was spent today"))
+		return;
+	count = db_rows_count(reply->rows);
+	spent = mem_array(count + 1, sizeof(*spent));
+	for (size_t i = 0; i < count; i++)
+		spent[i] = (struct store_spent){
+			.lane = db_text(reply->rows, i, 1, NULL),
+			.model_id = db_text(reply->rows, i, 2, NULL),
+			.calls = db_int(reply->rows, i, 3),
+			.cost_e10 = db_int(reply->rows, i, 4),
+		};
+	store->today_told = true;
+	if (count > 0 && store->options.on_today)
+		store->options.on_today(store->options.arg, db_int(reply->rows, 0, 0), spent, count);
+	mem_free(&spent);
+	finish_boot(store);
+}
+
 static void on_taken_back(void *arg, const struct db_reply *reply)
 {
 	struct store *store = arg;
@@ -105,7 +129,10 @@ static void on_taken_back(void *arg, const struct db_reply *reply)
 	log_info("store.registered", "node=%lld taken_back=%lld", (long long)store->node_id,
 		 (long long)db_int(reply->rows, 0, 0));
 	store->fresh_node = false;
-	finish_boot(store);
+	if (store->today_told)
+		finish_boot(store);
+	else
+		ask(store, "SELECT * FROM spent_today()", NULL, on_today);
 }
 
 static void on_still_held(void *arg, const struct db_reply *reply)

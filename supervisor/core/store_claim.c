@@ -65,6 +65,7 @@ enum {
 	COL_DEATHS,
 	COL_SOLO_DEATHS,
 	COL_LIMITED_FOR,
+	COL_COST,
 };
 
 void store_claim_new(struct store *store)
@@ -172,6 +173,8 @@ static struct store_job job_of(const struct db_rows *rows, size_t i)
 		.limited_for_ms = db_int(rows, i, COL_LIMITED_FOR),
 	};
 
+	if (job.turn_count > 0)
+		job.cost_e10 = db_is_null(rows, i, COL_COST) ? -1 : db_int(rows, i, COL_COST);
 	job.input = db_text(rows, i, COL_INPUT, &job.input_len);
 	job.turns = db_text(rows, i, COL_TURNS, &job.turns_len);
 	return job;

@@ -83,8 +83,10 @@ void store_journal_free(struct store *store)
 
 static char *turn_meta(const struct store_turn *turn)
 {
-	return jsontext_pack("{s:i, s:s, s:s}", "number", turn->number, "prev", turn->prev, "digest",
-			     turn->digest);
+	return jsontext_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I}", "number", turn->number, "prev",
+			     turn->prev, "digest", turn->digest, "day", (long long)turn->bill.day,
+			     "inputTokens", (long long)turn->bill.input_tokens, "outputTokens",
+			     (long long)turn->bill.output_tokens, "costE10", (long long)turn->bill.cost_e10);
 }
 
 static char *end_meta(const struct store_end *end)
@@ -110,6 +112,10 @@ static bool take_turn_record(struct store *store, const struct spool_record *rec
 		.digest = jsontext_text(meta, "digest"),
 		.body = record->body,
 		.body_len = record->body_len,
+		.bill = { .day = jsontext_number(meta, "day", 0),
+			  .input_tokens = jsontext_number(meta, "inputTokens", 0),
+			  .output_tokens = jsontext_number(meta, "outputTokens", 0),
+			  .cost_e10 = jsontext_number(meta, "costE10", -1) },
 	};
 
 	if (turn.number < 1 || !turn.prev || !turn.digest)

@@ -2,9 +2,11 @@
 
 #include "core/store_row.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/mem.h"
 #include "io/db.h"
 
 static const char *const fates[] = {
@@ -20,7 +22,8 @@ static const char *const fates[] = {
 /* One array per column of finish_jobs(). */
 struct end_columns {
 	const char *fates[STORE_BATCH_ROWS], *turns[STORE_BATCH_ROWS], *digests[STORE_BATCH_ROWS],
-		*bases[STORE_BATCH_ROWS], *versions[STORE_BATCH_ROWS], *errors[STORE_BATCH_ROWS];
+		*bills[STORE_BATCH_ROWS], *bases[STORE_BATCH_ROWS], *versions[STORE_BATCH_ROWS],
+		*errors[STORE_BATCH_ROWS];
 	size_t turns_lens[STORE_BATCH_ROWS];
 	int64_t jobs[STORE_BATCH_ROWS], attempts[STORE_BATCH_ROWS], base_numbers[STORE_BATCH_ROWS],
 		input[STORE_BATCH_ROWS], output[STORE_BATCH_ROWS], reasoning[STORE_BATCH_ROWS],
@@ -30,24 +33,51 @@ struct end_columns {
 	bool no_cost[STORE_BATCH_ROWS];
 };
 
-/* The carried turns as one JSON array and one list of digests; what was before them is stored already. */
+/* As the SQL reads a bill: an array of bigint. */
+static void put_bill(struct buf *out, const struct store_bill *bill)
+{
+	buf_putf(out, "%" PRId64 ",%" PRId64 ",%" PRId64 ",", bill->day, bill->input_tokens,
+		 bill->output_tokens);
+	if (bill->cost_e10 < 0)
+		buf_puts(out, "NULL");
+	else
+		buf_putf(out, "%" PRId64, bill->cost_e10);
+}
+
+/* What names and bills the carried turns; also those of a row whose turns the server does not take, which
+ * were paid for all the same. */
+static void put_bills(struct end_columns *c, size_t i, const struct store_row *row)
+{
+	struct buf digests = BUF_INIT(0), bills = BUF_INIT(0);
+	size_t len;
+
+	buf_puts(&bills, "{");
+	for (size_t k = 0; k < row->carried_count; k++) {
+		buf_puts(&digests, k > 0 ? "," : "");
+		buf_puts(&digests, row->carried[k]->digest);
+		buf_puts(&bills, k > 0 ? "," : "");
+		put_bill(&bills, &row->carried[k]->bill);
+	}
+	buf_puts(&bills, "}");
+	c->digests[i] = buf_take(&digests, &len);
+	c->bills[i] = buf_take(&bills, &len);
+}
+
+/* The carried turns as one JSON array; what was before them is stored already. */
 static void put_turns(struct end_columns *c, size_t i, const struct store_row *row)
 {
-	struct buf turns = BUF_INIT(0), digests = BUF_INIT(0);
-	size_t count = row->fate == ROW_REFUSED ? 0 : row->carried_count, len;
+	struct buf turns = BUF_INIT(0);
+	size_t count = row->fate == ROW_REFUSED ? 0 : row->carried_count;
 
 	buf_puts(&turns, "[");
 	for (size_t k = 0; k < count; k++) {
 		buf_puts(&turns, k > 0 ? "," : "");
 		buf_put(&turns, row->carried[k]->body, row->carried[k]->body_len);
-		buf_puts(&digests, k > 0 ? "," : "");
-		buf_puts(&digests, row->carried[k]->digest);
 	}
 	buf_puts(&turns, "]");
 	c->turns[i] = buf_take(&turns, &c->turns_lens[i]);
-	c->digests[i] = buf_take(&digests, &len);
-	c->base_numbers[i] = count > 0 ? row->carried[0]->number - 1 : row->number;
-	c->bases[i] = count > 0 ? row->carried[0]->prev : row->digest;
+	c->base_numbers[i] = row->carried_count > 0 ? row->carried[0]->number - 1 : row->number;
+	c->bases[i] = row->carried_count > 0 ? row->carried[0]->prev : row->digest;
 }
 
 static void end_columns_set(struct end_columns *c, size_t i, const struct store_row *row)
@@ -56,6 +86,7 @@ static void end_columns_set(struct end_columns *c, size_t i, const struct store_
 	c->attempts[i] = row->attempt;
 	c->fates[i] = fates[row->fate];
 	put_turns(c, i, row);
+	put_bills(c, i, row);
 	c->versions[i] = row->model_version;
 	c->input[i] = row->input_tokens;
 	c->output[i] = row->output_tokens;
@@ -76,6 +107,7 @@ static void end_columns_free(struct end_columns *c, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		free((void *)(uintptr_t)c->turns[i]);
 		free((void *)(uintptr_t)c->digests[i]);
+		free((void *)(uintptr_t)c->bills[i]);
 	}
 }
 
@@ -108,8 +140,20 @@ struct db_params *store_params_ends(int64_t node_id, const struct list *rows)
 	db_param_ints(params, c.deaths, n);
 	db_param_ints(params, c.solo_deaths, n);
 	db_param_ints(params, c.limited, n);
+	db_param_texts(params, c.bills, NULL, n);
 	end_columns_free(&c, n);
 	return params;
+}
+
+static char *turn_bill(const struct store_row *row)
+{
+	struct buf bill = BUF_INIT(0);
+	size_t len;
+
+	buf_puts(&bill, "{");
+	put_bill(&bill, &row->bill);
+	buf_puts(&bill, "}");
+	return buf_take(&bill, &len);
 }
 
 struct db_params *store_params_turns(int64_t node_id, const struct list *rows)
@@ -117,6 +161,7 @@ struct db_params *store_params_turns(int64_t node_id, const struct list *rows)
 	struct db_params *params = db_params_new();
 	const char *prevs[STORE_BATCH_ROWS], *digests[STORE_BATCH_ROWS], *bodies[STORE_BATCH_ROWS];
 	int64_t jobs[STORE_BATCH_ROWS], attempts[STORE_BATCH_ROWS], numbers[STORE_BATCH_ROWS];
+	char *bills[STORE_BATCH_ROWS];
 	size_t lens[STORE_BATCH_ROWS], n = 0;
 
 	list_foreach (node, rows) {
@@ -128,6 +173,7 @@ struct db_params *store_params_turns(int64_t node_id, const struct list *rows)
 		prevs[n] = row->prev;
 		digests[n] = row->digest;
 		bodies[n] = row->body;
+		bills[n] = turn_bill(row);
 		lens[n++] = row->body_len;
 	}
 	db_param_int(params, node_id);
@@ -137,5 +183,8 @@ struct db_params *store_params_turns(int64_t node_id, const struct list *rows)
 	db_param_texts(params, prevs, NULL, n);
 	db_param_texts(params, digests, NULL, n);
 	db_param_texts(params, bodies, lens, n);
+	db_param_texts(params, (const char *const *)bills, NULL, n);
+	for (size_t i = 0; i < n; i++)
+		mem_free(&bills[i]);
 	return params;
 }

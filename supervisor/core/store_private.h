@@ -38,6 +38,7 @@ struct store {
 	struct store_migration *migrations;
 	size_t migration_count, migration;
 	int64_t node_id; /* 0 before the first registration */
+	bool today_told; /* on_today was called, or needs not be */
 	bool fresh_node; /* registered, but what earlier boots held is not taken back yet */
 
 	/* store_claim.c */

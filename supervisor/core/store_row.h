@@ -48,7 +48,8 @@ struct store_row {
 	int64_t input_tokens, output_tokens, reasoning_tokens, duration_ms, cost_e10, delay_ms,
 		limited_for_ms;
 	int fails, deaths, solo_deaths;
-	size_t bytes; /* its own */
+	struct store_bill bill; /* turns */
+	size_t bytes;		/* its own */
 };
 
 /* Bytes with what it carries. */

@@ -161,6 +161,7 @@ void store_rows_take_turn(struct store *store, uint64_t seq, const struct store_
 	row->digest = mem_strdup(turn->digest);
 	row->body = mem_strndup(turn->body, turn->body_len);
 	row->body_len = turn->body_len;
+	row->bill = turn->bill;
 	row->refs = 2; /* the queue's and the talk's */
 	list_push_back(&store->turns, &row->node);
 	list_push_back(&talk_of(store, turn->job_id)->turns, &row->in_talk);

@@ -101,6 +101,8 @@ static void tell_pairs(struct store *store, const struct db_rows *rows)
 			.paused = db_bool(rows, i, 4),
 			.cancelling = db_bool(rows, i, 5),
 			.run_status = db_text(rows, i, 6, NULL),
+			.budget_e10 = db_int(rows, i, 7),
+			.spent_e10 = db_int(rows, i, 8),
 		};
 		/* Also after a restart in the middle, or for a job that came back to the queue meanwhile. */
 		if (pairs[i].cancelling)
@@ -251,6 +253,32 @@ void store_cancel_run(struct store *store, const char *run_id)
 	cancel->run_id = mem_strdup(run_id);
 	list_push_back(&store->cancels, &cancel->node);
 	cancel_next(cancel);
+}
+
+/* Budgets. A pause that failed is asked for again by who still finds the run active in the pairs. */
+
+static void on_paused(void *arg, const struct db_reply *reply)
+{
+	struct store *store = arg;
+
+	if (store_answered(store, reply, "pause"))
+		store_reload_pairs(store);
+}
+
+void store_pause_run(struct store *store, const char *run_id, int64_t budget_e10, const char *reason)
+{
+	struct db_params *params;
+
+	if (!store->ready)
+		return;
+	params = db_params_new();
+	db_param_int(params, store->node_id);
+	db_param_text(params, run_id);
+	db_param_int(params, budget_e10);
+	db_param_text(params, reason);
+	if (db_query(store->control, "SELECT pause_over_budget($1, $2, $3, $4)", params, on_paused, store) !=
+	    0)
+		log_warning("store.pause", "run=%s why=\"the connection does not take queries\"", run_id);
 }
 
 /* Old events. Any node may remove them, at any time: the statement passes over what another is removing. */

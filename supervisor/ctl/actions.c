@@ -22,13 +22,33 @@ static void print_warnings(const json_t *warnings)
 		(void)fprintf(stderr, "! %s\n", json_string_value(json_array_get(warnings, i)));
 }
 
+static int show_estimate(struct ctl *ctl)
+{
+	const struct table_style style = table_style_of(ctl->color, ctl->terminal);
+	struct conn_reply reply;
+	int code = ctl_ask(ctl, "run.start", ctl->parsed->args, &reply);
+
+	if (code != CTL_OK)
+		return code;
+	print_warnings(json_object_get(reply.data, "warnings"));
+	if (ctl->json)
+		ctl_print_json(ctl, &reply);
+	else
+		view_estimate(&style, reply.data);
+	conn_reply_clear(&reply);
+	return CTL_OK;
+}
+
 int action_run_start(struct ctl *ctl)
 {
 	struct conn_reply reply;
 	AUTO(mem_free_str) char *id = NULL;
 	bool watch = json_is_true(json_object_get(ctl->parsed->own, "watch"));
-	int code = ctl_ask(ctl, "run.start", ctl->parsed->args, &reply);
+	int code;
 
+	if (json_is_true(json_object_get(ctl->parsed->args, "estimate")))
+		return show_estimate(ctl);
+	code = ctl_ask(ctl, "run.start", ctl->parsed->args, &reply);
 	if (code != CTL_OK)
 		return code;
 	id = mem_strdup(json_string_value(json_object_get(reply.data, "id")));

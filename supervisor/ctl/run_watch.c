@@ -1,6 +1,6 @@
 /* run watch: a run's progress until it ends.
  *
- * Two questions: a cheap one, often, for progress and waits; and the whole run, seldom, for tokens and cost,
+ * Two questions: a cheap one, often, for progress and waits; and the whole run, seldom, for tokens,
  * which the database has to add up. The longer that takes, the more seldom it is asked. */
 
 #include <inttypes.h>
@@ -37,7 +37,6 @@ struct watch {
 	json_t *args;	/* {"run": …, "brief": true} */
 	json_t *run;	/* the last brief answer */
 	int64_t tokens; /* -1 = not known yet */
-	double usd;	/* < 0 = not known */
 	bool simulated;
 	int64_t sums_due_ms;
 	struct sample samples[RATE_SAMPLES]; /* a ring: the newest is at (count - 1) % RATE_SAMPLES */
@@ -83,20 +82,16 @@ static int ask_progress(struct watch *watch)
 static void add_up(struct watch *watch, const json_t *models)
 {
 	watch->tokens = 0;
-	watch->usd = -1;
 	watch->simulated = false;
 	for (size_t i = 0; i < json_array_size(models); i++) {
 		const json_t *model = json_array_get(models, i);
-		const json_t *usd = json_object_get(model, "costUsd");
 
 		watch->tokens += json_integer_value(json_object_get(model, "tokenCount"));
 		watch->simulated = watch->simulated || json_is_true(json_object_get(model, "simulated"));
-		if (json_is_number(usd))
-			watch->usd = (watch->usd < 0 ? 0 : watch->usd) + json_number_value(usd);
 	}
 }
 
-/* Tokens and cost, when it is time for them. */
+/* Tokens, when it is time for them. */
 static int ask_sums(struct watch *watch)
 {
 	int64_t before_ms = clock_now_ms();
@@ -160,6 +155,19 @@ static void put_pace(struct buf *out, const struct watch *watch, int64_t left)
 	}
 }
 
+/* What it has cost, and what it may. */
+static void put_money(struct buf *out, const json_t *run)
+{
+	const json_t *cost = json_object_get(run, "costUsd"), *budget = json_object_get(run, "budgetUsd");
+	AUTO(mem_free_str) char *spent = text_usd(json_number_value(cost));
+	AUTO(mem_free_str) char *most = text_usd(json_number_value(budget));
+
+	if (json_is_number(budget))
+		buf_putf(out, " · %s of %s", spent, most);
+	else if (json_is_number(cost))
+		buf_putf(out, " · %s", spent);
+}
+
 static void put_sums(struct buf *out, const struct watch *watch)
 {
 	if (watch->tokens >= 0) {
@@ -167,35 +175,42 @@ static void put_sums(struct buf *out, const struct watch *watch)
 
 		buf_putf(out, " · %s tokens", tokens);
 	}
-	if (watch->usd >= 0) {
-		AUTO(mem_free_str) char *usd = text_usd(watch->usd);
-
-		buf_putf(out, " · %s", usd);
-	}
+	put_money(out, watch->run);
 	if (watch->simulated)
 		buf_puts(out, " · simulated");
 }
 
+static void put_text(struct buf *out, const char *before, const json_t *value)
+{
+	const char *text = json_string_value(value);
+
+	if (text) {
+		AUTO(mem_free_str) char *clean = text_clean_line(text);
+
+		buf_putf(out, "%s%s", before, clean);
+	}
+}
+
+static void put_wait(struct buf *out, const struct watch *watch, const json_t *wait, bool first)
+{
+	AUTO(mem_free_str) char *until = table_cell(&watch->style, COLUMN_UNTIL, json_object_get(wait, "untilMs"));
+
+	put_text(out, first ? " · waiting: " : ", ", json_object_get(wait, "lane"));
+	put_text(out, " ", json_object_get(wait, "why"));
+	buf_putf(out, "%s%s", *until ? " " : "", until);
+}
+
+/* The reason of a pause is told once, not for each lane. */
 static void put_waits(struct buf *out, const struct watch *watch)
 {
 	const json_t *waiting = json_object_get(watch->run, "waiting");
-	const char *reason = json_string_value(json_object_get(watch->run, "pauseReason"));
+	const json_t *stalled = json_object_get(watch->run, "stalled");
+	const json_t *paused = json_object_get(watch->run, "pauseReason");
 
-	if (reason) {
-		AUTO(mem_free_str) char *clean = text_clean_line(reason);
-
-		buf_putf(out, " · paused: %s", clean);
-	}
-	for (size_t i = 0; i < json_array_size(waiting); i++) {
-		const json_t *wait = json_array_get(waiting, i);
-		AUTO(mem_free_str)
-		char *why = table_cell(&watch->style, COLUMN_TEXT, json_object_get(wait, "why"));
-		AUTO(mem_free_str)
-		char *until = table_cell(&watch->style, COLUMN_UNTIL, json_object_get(wait, "untilMs"));
-
-		buf_putf(out, "%s%s: %s%s%s", i == 0 ? " · waits for " : ", ",
-			 json_string_value(json_object_get(wait, "lane")), why, *until ? " " : "", until);
-	}
+	put_text(out, " · paused: ", paused);
+	put_text(out, " · stalled: ", json_object_get(stalled, "why"));
+	for (size_t i = 0; !json_is_string(paused) && i < json_array_size(waiting); i++)
+		put_wait(out, watch, json_array_get(waiting, i), i == 0);
 }
 
 static void put_line(struct buf *out, const struct watch *watch)
@@ -318,8 +333,7 @@ int watch_run(struct ctl *ctl, const char *run, int64_t interval_ms)
 {
 	struct watch watch = { .ctl = ctl,
 			       .args = json_pack("{s:s, s:b}", "run", run, "brief", true),
-			       .tokens = -1,
-			       .usd = -1 };
+			       .tokens = -1 };
 	int code;
 
 	if (interval_ms <= 0)

@@ -17,6 +17,9 @@ void view_print(const struct ctl *ctl, const struct command *command, const json
 /* The per-model table of a run, and its errors. */
 void view_run_models(const struct table_style *style, const json_t *run);
 
+/* What a run would cost: the answer of run.start with `estimate`. */
+void view_estimate(const struct table_style *style, const json_t *data);
+
 /* One event on one line. */
 void view_event(const struct table_style *style, const json_t *event);
 

@@ -51,6 +51,14 @@
 	  .help = "its name, as `tree` shows it" },
 #define REASON_ARG                                                                                           \
 	{ .name = "reason", .type = COMMAND_STRING, .placeholder = "TEXT", .help = "why, shown to others" },
+#define BUDGET_ARG(text)                                                                                     \
+	{ .name = "budgetUsd",                                                                               \
+	  .type = COMMAND_NUMBER,                                                                            \
+	  .flags = ARG_ABOVE_MIN,                                                                            \
+	  .min = 0,                                                                                          \
+	  .max = 100000000,                                                                                  \
+	  .placeholder = "USD",                                                                              \
+	  .help = (text) },
 #define SCENARIOS_ARG                                                                                        \
 	{ .name = "scenarios",                                                                               \
 	  .type = COMMAND_JSON,                                                                              \
@@ -333,11 +341,23 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .type = COMMAND_INT,
 			       .fallback = "none",
 			       .help = "sent to providers that take one, plus the sample's number" },
+			     BUDGET_ARG("pause the run before a call that would cost more in all, with four decimals at most")
+			     { .name = "estimate",
+			       .type = COMMAND_BOOL,
+			       .help = "tell calls, tokens, cost and time beforehand; nothing is started" },
 			     { .name = "watch",
 			       .type = COMMAND_BOOL,
 			       .flags = ARG_CLIENT,
 			       .help = "watch it until it ends, as `run watch` does" }, ),
-		.examples = "proctorctl run start dilemmas --models gpt-4,claude-3-sonnet --sample-percentage 10\n"
+		.notes = "--estimate tells, for the run and for each model: probes, calls, inputTokens, outputTokens, costUsd; and\n"
+			 "for each limit how long it takes to let that through, the slowest of all being the run's limitMs. What\n"
+			 "is guessed is {low, likely, high}. `answers` says where answers' lengths come from: measured (since the\n"
+			 "daemon's start), transcripts, or assumed (100, 500 and 1000 tokens). costUsd is null where no price is\n"
+			 "known, and for simulated models; costKnown is false when one is missing in the sum. Retries, and what\n"
+			 "other runs have queued (`ahead`, by lane), come on top.",
+		.examples = "proctorctl run start dilemmas --models gpt-4,claude-3-sonnet --estimate\n"
+			    "proctorctl run start dilemmas --models gpt-4 --budget-usd 5\n"
+			    "proctorctl run start dilemmas --models gpt-4,claude-3-sonnet --sample-percentage 10\n"
 			    "proctorctl run start dilemmas --models mistral:my-finetune --temperature 0.7 --watch",
 	},
 	[COMMAND_RUN_LIST] = {
@@ -395,7 +415,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.words = "run resume",
 		.role = COMMAND_OPERATE,
 		.summary = "Go on with a paused run",
-		.args = ARGS(RUN_ARG RUN_MODEL_ARG),
+		.args = ARGS(RUN_ARG RUN_MODEL_ARG BUDGET_ARG("a new budget: one that was used up has to be raised")),
 	},
 	[COMMAND_RUN_CANCEL] = {
 		.name = "run.cancel",

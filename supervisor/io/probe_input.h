@@ -15,7 +15,8 @@ struct probe_input {
 };
 
 /* -EPROTO when it is no INPUT. */
-int probe_input_parse(const char *text, size_t len, struct probe_input *ret) __attribute__((warn_unused_result));
+int probe_input_parse(const char *text, size_t len, struct probe_input *ret)
+	__attribute__((warn_unused_result));
 void probe_input_clear(struct probe_input *input);
 
 #endif

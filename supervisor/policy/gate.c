@@ -250,7 +250,8 @@ void gate_resume(struct gate *g)
 		g->scopes[i]->paused_until_ms = 0;
 		g->scopes[i]->learned = 0;
 		for (enum gate_unit u = 0; u < GATE_PACED; u++)
-			limit_forget(g->scopes[i]->limits[u]);
+			if (g->scopes[i]->limits[u])
+				limit_forget(g->scopes[i]->limits[u]);
 	}
 }
 

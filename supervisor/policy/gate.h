@@ -66,9 +66,6 @@ int gate_configure(struct gate *g, const struct gate_params *params, int64_t now
 #define GATE_FAMILIES_MAX 64
 size_t gate_family(struct gate *g, const char *model);
 size_t gate_families(const struct gate *g);
-/* Index of the scope whose limit of a unit holds the family, of GATE_UNITS the one whose concurrency does; -1
- * = none. */
-int gate_holder(const struct gate *g, size_t family, enum gate_unit unit);
 /* The glob of the scope that tells it from others, "" for the provider's own. */
 const char *gate_family_name(const struct gate *g, size_t family);
 
@@ -216,6 +213,8 @@ struct gate_scope_view {
 
 size_t gate_scopes(const struct gate *g); /* in the order of the params */
 void gate_view(const struct gate *g, size_t index, int64_t now_ms, struct gate_scope_view *ret);
+/* Index of the scope whose limit of `unit` holds a family; of GATE_UNITS, the one whose concurrency does. */
+size_t gate_holder(const struct gate *g, size_t family, enum gate_unit unit);
 enum gate_breaker_view { GATE_BREAKER_CLOSED, GATE_BREAKER_OPEN, GATE_BREAKER_HALF_OPEN };
 enum gate_breaker_view gate_breaker(const struct gate *g);
 

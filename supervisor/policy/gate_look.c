@@ -230,6 +230,18 @@ void gate_view(const struct gate *g, size_t index, int64_t now_ms, struct gate_s
 		view_unit(s, u, now_ms, ret);
 }
 
+size_t gate_holder(const struct gate *g, size_t family, enum gate_unit unit)
+{
+	const struct gate_family *f = &g->families[family];
+	const struct gate_scope *holder = unit == GATE_UNITS ? f->slot : f->holds[unit];
+	size_t i = 0;
+
+	assert(family < g->family_count);
+	while (g->scopes[i] != holder)
+		i++;
+	return i;
+}
+
 enum gate_breaker_view gate_breaker(const struct gate *g)
 {
 	switch (g->breaker.state) {

@@ -260,18 +260,6 @@ const char *gate_family_name(const struct gate *g, size_t family)
 	return g->families[family].last->glob ? g->families[family].last->glob : "";
 }
 
-int gate_holder(const struct gate *g, size_t family, enum gate_unit unit)
-{
-	const struct gate_family *f = &g->families[family];
-	const struct gate_scope *holder = unit == GATE_UNITS ? f->slot : f->holds[unit];
-
-	assert(family < g->family_count);
-	for (size_t i = 0; i < g->scope_count; i++)
-		if (g->scopes[i] == holder)
-			return (int)i;
-	return -1;
-}
-
 /* ---- the gate ---- */
 
 int gate_new(const struct gate_params *params, int64_t now_ms, struct gate **ret)

@@ -195,13 +195,16 @@ static int64_t assumed(const struct limit *l, int64_t now_ms)
 
 static int64_t window_wait(const struct limit *l, int64_t now_ms, int64_t cost)
 {
-	int64_t rate = rate_of(l), before = assumed(l, now_ms), excess;
+	int64_t rate = rate_of(l), before = assumed(l, now_ms);
+	int64_t excess = window_sum(l->spent, now_ms) + before + cost - rate;
+	int64_t span_ms = l->params.span_ms + guard_ms(l->params.span_ms);
 
-	if (before == 0)
-		return window_wait_ms(l->spent, now_ms, rate - cost);
-	excess = window_sum(l->spent, now_ms) + before + cost - rate;
-	/* What is assumed runs out at the rate. */
-	return excess > 0 ? excess * l->params.span_ms / rate + 1 : 0;
+	if (excess <= 0)
+		return 0;
+	/* What is assumed runs out evenly, and all of it before anything that was spent since. */
+	if (excess <= before)
+		return excess * span_ms / rate + 1;
+	return window_wait_ms(l->spent, now_ms, rate - cost);
 }
 
 /* As it is now, the ramp considered. */
@@ -249,6 +252,18 @@ static void note_pace(struct limit *l, int64_t now_ms)
 	l->last_take_ms = now_ms;
 }
 
+/* Without a rate nothing is paced: else a rate that is learned later would begin with a debt of all that went
+ * before. */
+static void charge(struct limit *l, int64_t now_ms, int64_t cost)
+{
+	if (l->pace.rate == 0)
+		return;
+	if (cost < 0)
+		bucket_give(&l->pace, now_ms, -cost);
+	else
+		bucket_take(&l->pace, now_ms, cost);
+}
+
 void limit_take(struct limit *l, int64_t now_ms, int64_t cost)
 {
 	set_pace(l, now_ms);
@@ -256,7 +271,7 @@ void limit_take(struct limit *l, int64_t now_ms, int64_t cost)
 	if (l->granted)
 		l->grant -= cost;
 	l->tried += cost;
-	bucket_take(&l->pace, now_ms, cost);
+	charge(l, now_ms, cost);
 	(void)window_add(l->spent, now_ms, now_ms, cost);
 }
 
@@ -266,10 +281,7 @@ void limit_settle(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t res
 		l->grant += reserved - real;
 	if (taken_ms >= l->trying_since_ms)
 		l->tried += real - reserved;
-	if (real < reserved)
-		bucket_give(&l->pace, now_ms, reserved - real);
-	else
-		bucket_take(&l->pace, now_ms, real - reserved);
+	charge(l, now_ms, real - reserved);
 	(void)window_add(l->spent, now_ms, taken_ms, real - reserved);
 }
 

@@ -5,10 +5,9 @@
  *
  * Three things together decide:
  * - a token bucket (policy/bucket.h) paces: units are earned evenly, `burst` of them at most are kept;
- * - a sliding window (policy/window.h) remembers what was spent: in no span, widened by a guard
- *   (750 ms for a minute, 65 ms for a second), is more spent than the rate, whatever the burst, so that a
- * provider that counts a sliding minute never sees too many, even when the network delays some calls more
- * than others;
+ * - a sliding window (policy/window.h) remembers what was spent: in no span, widened by a guard (750 ms for
+ *   a minute, 65 ms for a second), is more spent than the rate, whatever the burst, so that a provider that
+ *   counts a sliding minute never sees too many, even when the network delays some calls more than others;
  * - the rate itself, the least of what is configured, what the provider told, and what was learned from its
  *   refusals.
  *
@@ -30,8 +29,7 @@ struct limit_params {
 	int64_t rate;	 /* units in span_ms, 0..LIMIT_RATE_MAX; 0 = none, until told or learned */
 	int64_t span_ms; /* over which the provider counts: LIMIT_SPAN_MIN_MS..LIMIT_MINUTE_MS */
 	int64_t burst;	 /* units at once after a lull; 0 = what the pacing needs */
-	int64_t ramp_ms; /* a new limit, and one that was refused, rises to its rate over this time; 0 = at
-			    once */
+	int64_t ramp_ms; /* a new limit rises to its rate over this time; 0 = at once */
 	bool firm;	 /* the operator's word: what the provider tells never raises it */
 };
 

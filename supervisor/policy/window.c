@@ -65,7 +65,8 @@ int64_t window_add(struct window *w, int64_t now_ms, int64_t at_ms, int64_t amou
 	int64_t number = number_of(w, at_ms), *at;
 
 	advance(w, now_ms);
-	if (number > w->now)
+	/* What happens now is the newest there is, also after a clock has stepped back. */
+	if (at_ms >= now_ms || number > w->now)
 		number = w->now;
 	if (number <= w->now - w->count)
 		return 0;

@@ -46,8 +46,8 @@ FIVE_TURNS = [
 ]
 
 THREE_NODES = [
-    Lane("openai", "gpt-4", [over_time("sliding", "requests", 120, 3.0)],
-         {"requests_per_minute": 2400, "requests_window": "3s", "tokens_per_minute": 0}, latency=HEAVY_TAILED),
+    Lane("openai", "gpt-4", [over_time("sliding", "requests", 240, 6.0)],
+         {"requests_per_minute": 2400, "requests_window": "6s", "tokens_per_minute": 0}, latency=HEAVY_TAILED),
     Lane("deepseek", "deepseek-chat", [{"kind": "concurrency", "limit": 30}],
          {"concurrency": 30}, latency="uniform:0.4:0.8", turns=5),
 ]
@@ -70,9 +70,29 @@ def test_three_nodes_together_keep_a_limit_and_use_it():
     hold(THREE_NODES, nodes=3)
 
 
+def test_nodes_that_come_and_go_break_no_limit():
+    with LimitProof(quickly(THREE_NODES[:1]), nodes=3) as proof:
+        proof.begin()
+        born, _ = proof.wait_span(RAMP_S)
+        proof.nodes[1].kill()
+        proof.nodes[2].stop()
+        proof.wait_span(SPAN_S / 4)
+        proof.nodes[1].start()
+        proof.nodes[2].start()
+        first, last = proof.wait_span(SPAN_S)
+        proof.end()
+        whole, = proof.figures(born, last)
+        after, = proof.figures(first, last)
+        assert whole.refused == 0, str(whole)
+        assert after.use >= 70, str(after)
+
+
+def quickly(lanes):
+    return [dataclasses.replace(lane, keys={**lane.keys, "ramp_up": RAMP_UP}) for lane in lanes]
+
+
 def hold(lanes, nodes=1):
-    lanes = [dataclasses.replace(lane, keys={**lane.keys, "ramp_up": RAMP_UP}) for lane in lanes]
-    with LimitProof(lanes, nodes) as proof:
+    with LimitProof(quickly(lanes), nodes) as proof:
         proof.begin()
         ramp, span = proof.measure(RAMP_S, SPAN_S)
         told = "\n".join(map(str, span))

@@ -15,11 +15,13 @@ static void test_sizes_are_bytes_of_what_is_sent(void **state)
 	struct probe_input input;
 
 	(void)state;
-	assert_int_equal(parse("{\"modelId\":\"gpt-4\",\"scenario\":{\"preamble\":\"Be brief.\",\"prompt\":\"h\xc3\xa9?\","
-			       "\"followups\":[{\"label\":\"why\",\"prompt\":\"Why?\"},{\"prompt\":\"Really?\"}]},"
-			       "\"config\":{\"maxTokens\":100,\"maxTurns\":2}}",
-			       &input),
-			 0);
+	assert_int_equal(
+		parse("{\"modelId\":\"gpt-4\",\"scenario\":{\"preamble\":\"Be "
+		      "brief.\",\"prompt\":\"h\xc3\xa9?\","
+		      "\"followups\":[{\"label\":\"why\",\"prompt\":\"Why?\"},{\"prompt\":\"Really?\"}]},"
+		      "\"config\":{\"maxTokens\":100,\"maxTurns\":2}}",
+		      &input),
+		0);
 	assert_int_equal(input.first_bytes, 9 + 4);
 	assert_int_equal(input.followups, 2);
 	assert_int_equal(input.followup_bytes[0], 4);
@@ -45,7 +47,8 @@ static void test_what_is_not_told_is_nothing(void **state)
 
 static void test_no_input_is_refused(void **state)
 {
-	static const char *const texts[] = { "", "[]", "{}", "{\"scenario\":7}", "{\"scenario\":{\"prompt\":\"Hi\"" };
+	static const char *const texts[] = { "", "[]", "{}", "{\"scenario\":7}",
+					     "{\"scenario\":{\"prompt\":\"Hi\"" };
 	struct probe_input input;
 
 	(void)state;

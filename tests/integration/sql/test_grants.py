@@ -10,8 +10,8 @@ import pytest
 
 from test_concurrency import run_all
 
-TAKE = """SELECT * FROM take_grants(%s, %s, %s, %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-    %s::bigint[], %s::bigint[]) ORDER BY place"""
+TAKE = """SELECT * FROM take_grants(%s, %s, %s, %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+    %s::bigint[], %s::bigint[], %s::bigint[]) ORDER BY place"""
 
 # A span of a minute, as nodes ask for it: widened by the life of a grant and by what delays calls unevenly.
 MINUTE = {"window": 60650, "life": 200}
@@ -106,7 +106,7 @@ def use_between(spent, begin, end):
 
 
 class Spender:
-    """A node that always has calls to make: it spends each grant at a random time of its life, and gives the rest back."""
+    """A node that always has calls to make: it spends each grant at a random time of its life, and returns the rest."""
 
     def __init__(self, node, costs, order):
         self.node, self.costs, self.order = node, costs, order
