@@ -61,8 +61,17 @@ void cmd_definition_free(struct commands *commands);
 /* What a client that follows events has got so far, either way. */
 void cmd_events_pass(struct call *call, struct handover *h);
 
-/* What lanes wait for: [{"lane", "why", "untilMs"}], of those named in `lanes` (comma separated). */
-json_t *cmd_waiting(struct daemon *daemon, const char *lanes);
+/* A monotonic time as milliseconds since 1970; null for 0 (not known). */
+json_t *cmd_wall_time(const struct daemon *daemon, int64_t at_ms);
+
+/* The JSON text in a column of the one row. */
+json_t *cmd_json(const struct db_rows *rows, int column);
+
+/* Why things wait. `rows` is what api_run_waits() told, of all active runs or of the one.
+ * To a run: "waiting" [{"lane", "models", "why", "untilMs"}], "stalled" {"sinceMs", "why"} or null, and "waitsFor", the
+ * shortest that can be said of it, or null. To jobs, or to the counts of runs: "why" and "untilMs". */
+void cmd_add_waits(struct daemon *daemon, json_t *run, const char *run_id, const json_t *rows);
+void cmd_say_jobs(struct daemon *daemon, json_t *items, const json_t *rows);
 
 /* Parts of `status` that other commands show as well. */
 json_t *cmd_database(struct daemon *daemon);

@@ -14,14 +14,6 @@
 #include "io/loop.h"
 #include "policy/gate.h"
 
-/* A monotonic time as milliseconds since 1970; null for 0 (not known). */
-static json_t *wall_time(const struct daemon *daemon, int64_t at_ms)
-{
-	if (at_ms == 0)
-		return json_null();
-	return json_integer(clock_wall_ms() + at_ms - loop_now_ms(daemon->loop));
-}
-
 /* "ready", "no-key", "paused" …: the one word that people look for. */
 static const char *state_of(const struct daemon *daemon, const struct lane *lane, bool has_key)
 {
@@ -101,7 +93,7 @@ static json_t *check_json(const struct daemon *daemon, const struct lane *lane)
 		return json_null();
 	return json_pack("{s:s, s:s, s:s, s:o, s:I}", "provider", lane->name, "verdict",
 			 check_word(view.verdict), "detail", view.detail, "checkedMs",
-			 wall_time(daemon, view.checked_ms), "tookMs", (json_int_t)view.took_ms);
+			 cmd_wall_time(daemon, view.checked_ms), "tookMs", (json_int_t)view.took_ms);
 }
 
 static json_t *lane_json(const struct daemon *daemon, const struct lane *lane)
@@ -118,12 +110,12 @@ static json_t *lane_json(const struct daemon *daemon, const struct lane *lane)
 			 config->base_url, "requestsPerMinute", (json_int_t)config->requests_per_minute,
 			 "concurrency", config->concurrency, "inFlight", gate_in_flight(lane->gate), "queued",
 			 lane->queued, "between", lane->between_count, "why", wait.why, "untilMs",
-			 wall_time(daemon, wait.until_ms), "limits", limits_json(daemon, lane), "breaker",
-			 breaker_word(lane), "recheckMs", wall_time(daemon, gate_recheck_at(lane->gate)),
+			 cmd_wall_time(daemon, wait.until_ms), "limits", limits_json(daemon, lane), "breaker",
+			 breaker_word(lane), "recheckMs", cmd_wall_time(daemon, gate_recheck_at(lane->gate)),
 			 "calls", (json_int_t)lane->calls, "turns", (json_int_t)lane->turns, "completed",
 			 (json_int_t)lane->completed, "failed", (json_int_t)lane->failed, "retried",
 			 (json_int_t)lane->retried, "limited", (json_int_t)lane->limited, "lastSuccessMs",
-			 wall_time(daemon, lane->last_success_ms), "lastError", lane->last_error, "health",
+			 cmd_wall_time(daemon, lane->last_success_ms), "lastError", lane->last_error, "health",
 			 check_json(daemon, lane));
 }
 
@@ -157,33 +149,6 @@ json_t *cmd_provider_checks(struct daemon *daemon)
 		if (json_is_object(one))
 			json_array_append(list, one);
 		json_decref(one);
-	}
-	return list;
-}
-
-static bool list_has(const char *names, const char *name)
-{
-	size_t len = strlen(name);
-
-	for (const char *at = strstr(names, name); at; at = strstr(at + 1, name))
-		if ((at == names || at[-1] == ',') && (at[len] == ',' || at[len] == '\0'))
-			return true;
-	return false;
-}
-
-json_t *cmd_waiting(struct daemon *daemon, const char *names)
-{
-	size_t count;
-	struct lane *const *lanes = dispatch_lanes(daemon->dispatch, &count);
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < count; i++) {
-		struct dispatch_wait wait = dispatch_why(daemon->dispatch, lanes[i]);
-
-		if (*wait.why && list_has(names, lanes[i]->name))
-			json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "lane", lanes[i]->name,
-							      "why", wait.why, "untilMs",
-							      wall_time(daemon, wait.until_ms)));
 	}
 	return list;
 }

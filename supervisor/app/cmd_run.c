@@ -232,6 +232,21 @@ void cmd_run_start(struct call *call, const json_t *args)
 
 /* ---- reading ---- */
 
+static void on_listed(struct call *call, const struct db_rows *rows)
+{
+	json_t *answer = cmd_json(rows, 0);
+	json_t *waits = cmd_json(rows, 1);
+	size_t i;
+	json_t *run;
+
+	json_array_foreach(json_object_get(answer, "items"), i, run)
+	{
+		cmd_add_waits(call_daemon(call), run, json_string_value(json_object_get(run, "id")), waits);
+	}
+	json_decref(waits);
+	call_ok_json(call, answer);
+}
+
 void cmd_run_list(struct call *call, const json_t *args)
 {
 	struct db_params *params = db_params_new();
@@ -239,21 +254,17 @@ void cmd_run_list(struct call *call, const json_t *args)
 	db_param_text(params, arg_text(args, "status"));
 	db_param_bool(params, arg_bool(args, "active"));
 	db_param_int(params, arg_int(args, "limit", 20));
-	command_query(call, "SELECT api_run_list($1, $2, $3)", params);
+	command_query_then(call, "SELECT api_run_list($1, $2, $3), api_run_waits(NULL)", params, on_listed);
 }
 
-/* Puts what this node waits for at the end of the database's answer. */
 static void on_shown(struct call *call, const struct db_rows *rows)
 {
-	size_t len;
-	const char *text = db_text(rows, 0, 0, &len);
-	json_t *waiting = cmd_waiting(call_daemon(call), db_text(rows, 0, 1, NULL));
-	char *waits = json_dumps(waiting, JSON_COMPACT);
-	AUTO(mem_free_str) char *answer = mem_printf("%.*s, \"waiting\": %s}", (int)len - 1, text, waits);
+	json_t *answer = cmd_json(rows, 0);
+	json_t *waits = cmd_json(rows, 1);
 
-	json_decref(waiting);
-	mem_free(&waits);
-	call_ok_raw(call, answer, strlen(answer));
+	cmd_add_waits(call_daemon(call), answer, json_string_value(json_object_get(answer, "id")), waits);
+	json_decref(waits);
+	call_ok_json(call, answer);
 }
 
 void cmd_run_show(struct call *call, const json_t *args)
@@ -263,7 +274,8 @@ void cmd_run_show(struct call *call, const json_t *args)
 	db_param_text(params, arg_text(args, "run"));
 	db_param_int(params, arg_int(args, "transcripts", 0));
 	db_param_bool(params, arg_bool(args, "brief"));
-	command_query_then(call, "SELECT answer, lanes FROM api_run_show($1, $2, $3)", params, on_shown);
+	command_query_then(call, "SELECT answer, api_run_waits(answer::jsonb->>'id') FROM api_run_show($1, $2, $3)", params,
+			   on_shown);
 }
 
 /* ---- changing ---- */

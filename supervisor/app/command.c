@@ -56,6 +56,14 @@ bool arg_bool(const json_t *args, const char *name)
 	return json_is_true(json_object_get(args, name));
 }
 
+json_t *cmd_json(const struct db_rows *rows, int column)
+{
+	size_t len;
+	const char *text = db_text(rows, 0, column, &len);
+
+	return json_loadb(text, len, 0, NULL);
+}
+
 void db_param_json(struct db_params *params, const json_t *value, const char *fallback)
 {
 	char *text = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;

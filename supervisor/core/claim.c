@@ -181,6 +181,20 @@ enum claim_pair claim_look_up(const struct claim *claim, const char *run_id, con
 	return CLAIM_GONE;
 }
 
+const char *claim_next_model(const struct claim *claim, const char *run_id, size_t *cursor, size_t *ret_lane)
+{
+	for (size_t i = *cursor; i < claim->count; i++) {
+		const struct pair *pair = &claim->pairs[i];
+
+		if (pair->paused || pair->lane < 0 || strcmp(pair->run_id, run_id) != 0)
+			continue;
+		*cursor = i + 1;
+		*ret_lane = (size_t)pair->lane;
+		return pair->model_id;
+	}
+	return NULL;
+}
+
 /* How many more jobs of this family should be here. */
 static int family_want(const struct lane *lane, size_t index, int64_t now_ms)
 {

@@ -15,6 +15,7 @@
 #include "core/lane.h"
 #include "core/probe.h"
 #include "core/purse.h"
+#include "core/run_watch.h"
 #include "io/msg.h"
 #include "io/loop.h"
 
@@ -130,6 +131,7 @@ void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs
 {
 	claim_set_pairs(dispatch->claim, pairs, count);
 	purse_read(dispatch->purse, pairs, count);
+	run_watch_on_pairs(dispatch->watch, pairs, count);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
 		give_back_paused(dispatch, dispatch->lanes[i]);
 	cancel_gone(dispatch);
@@ -174,6 +176,7 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 	dispatch->stats.turns++;
 	probe->lane->turns++;
 	probe->lane->last_success_ms = dispatch_now_ms(dispatch);
+	run_watch_on_turn(dispatch->watch, probe->run_id);
 	probe->lane->refused_keys = 0;
 	probe->limited_since_ms = 0;
 	costing_answered(dispatch->costing, probe, &real, &cost);
@@ -333,6 +336,7 @@ int dispatch_new(struct loop *loop, const struct config *config, const struct mo
 	map_new(&dispatch->probes);
 	costing_new(models, &dispatch->costing);
 	purse_new(&dispatch->purse);
+	run_watch_new(loop, store, dispatch, config->daemon.stalled_after_ms, &dispatch->watch);
 	loop_timer_new(loop, on_day_timer, dispatch, &dispatch->day_timer);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
 		int r = lane_new(loop, config, (int)i, loop_now_ms(loop), on_lane_timer, dispatch,
@@ -362,6 +366,7 @@ void dispatch_free(struct dispatch **dispatch)
 	loop_undefer(dead->loop, dead);
 	claim_free(&dead->claim);
 	grants_free(&dead->grants);
+	run_watch_free(&dead->watch);
 	while ((probe = map_next(dead->probes, &cursor))) {
 		assert(!probe->worker);
 		dispatch_drop(dead, probe);
@@ -398,6 +403,7 @@ int dispatch_configure(struct dispatch *dispatch, const struct config *config, c
 	dispatch->config = config;
 	dispatch->models = models;
 	costing_configure(dispatch->costing, models);
+	run_watch_configure(dispatch->watch, config->daemon.stalled_after_ms);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
 		int r = lane_configure(dispatch->lanes[i], config, dispatch_now_ms(dispatch));
 

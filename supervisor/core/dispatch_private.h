@@ -17,6 +17,7 @@ struct map;
 struct msg;
 struct probe;
 struct purse;
+struct run_watch;
 
 enum { DISPATCH_RECHECK_MAX_MS = 24 * 3600000 }; /* between trial calls of a lane that is parked */
 
@@ -29,6 +30,7 @@ struct dispatch {
 	struct costing *costing;
 	struct purse *purse;   /* budgets of runs */
 	struct grants *grants; /* NULL unless nodes share the limits */
+	struct run_watch *watch;
 	struct lane *lanes[CONFIG_PROVIDERS];
 	struct loop_timer *day_timer;
 	int64_t day;	    /* since 1970, UTC: which the gates count */

@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "core/claim.h"
 #include "core/dispatch_private.h"
 #include "core/grants.h"
 #include "core/lane.h"
 #include "core/probe.h"
+#include "core/run_watch.h"
 
 static void say(struct dispatch_wait *wait, const char *text)
 {
@@ -135,6 +137,47 @@ struct dispatch_wait dispatch_why_model(const struct dispatch *dispatch, struct 
 	size_t family = lane_family_of(lane, model_id);
 
 	return why_family(dispatch, lane, family, &lane->families[family].typical);
+}
+
+static bool is_calling(const struct dispatch *dispatch, const char *run_id)
+{
+	const struct probe *probe;
+	size_t cursor = 0;
+
+	while ((probe = map_next(dispatch->probes, &cursor)))
+		if (probe->state == PROBE_CALLING && strcmp(probe->run_id, run_id) == 0)
+			return true;
+	return false;
+}
+
+struct dispatch_wait dispatch_why_run(const struct dispatch *dispatch, const char *run_id, const char *retrying)
+{
+	struct dispatch_wait wait = { .why = "" };
+	size_t cursor = 0, lane;
+	const char *model;
+
+	if (retrying) {
+		(void)snprintf(wait.why, sizeof(wait.why), "retrying after %s", retrying);
+		return wait;
+	}
+	while ((model = claim_next_model(dispatch->claim, run_id, &cursor, &lane))) {
+		struct dispatch_wait of = dispatch_why_model(dispatch, dispatch->lanes[lane], model);
+
+		if (!*of.why)
+			continue;
+		(void)snprintf(wait.why, sizeof(wait.why), "%s: %.200s", dispatch->lanes[lane]->name, of.why);
+		wait.until_ms = of.until_ms;
+		return wait;
+	}
+	say(&wait, is_calling(dispatch, run_id)
+			   ? "the provider has not answered calls that are under way"
+			   : "no reason is known: please look at `proctorctl jobs` and the log");
+	return wait;
+}
+
+bool dispatch_is_stalled(const struct dispatch *dispatch, const char *run_id, int64_t *ret_since_ms)
+{
+	return run_watch_is_stalled(dispatch->watch, run_id, ret_since_ms);
 }
 
 bool dispatch_why_job(const struct dispatch *dispatch, int64_t job_id, const char **ret_doing,

@@ -193,6 +193,19 @@ typedef void store_grants_fn(void *arg, const struct store_grant *grants, size_t
 int store_take_grants(struct store *store, const struct store_ask *asks, size_t count, store_grants_fn *fn,
 		      void *arg) __attribute__((warn_unused_result));
 
+/* When a run last got on. */
+struct store_success {
+	const char *run_id;
+	int64_t ago_ms;	      /* since the last transcript, the start, or an operator's word */
+	bool told;	      /* it was called stalled, and nothing else since */
+	const char *retrying; /* the error that all its unfinished probes wait out; NULL when some do not */
+};
+
+/* `fn` is called once, with those of the runs that there are; or with NULL when they are not known. */
+typedef void store_successes_fn(void *arg, const struct store_success *list, size_t count);
+int store_ask_successes(struct store *store, const char *const *run_ids, size_t count, store_successes_fn *fn, void *arg)
+	__attribute__((warn_unused_result));
+
 /* Puts claimed jobs back at once, unharmed (shutdown, or an answer to a claim that nobody wants any more). */
 void store_give_back(struct store *store, const int64_t *job_ids, const int *attempts, size_t count);
 

@@ -180,26 +180,37 @@ static void put_sums(struct buf *out, const struct watch *watch)
 		buf_puts(out, " · simulated");
 }
 
+static void put_text(struct buf *out, const char *before, const json_t *value)
+{
+	const char *text = json_string_value(value);
+
+	if (text) {
+		AUTO(mem_free_str) char *clean = text_clean_line(text);
+
+		buf_putf(out, "%s%s", before, clean);
+	}
+}
+
+static void put_wait(struct buf *out, const struct watch *watch, const json_t *wait, bool first)
+{
+	AUTO(mem_free_str) char *until = table_cell(&watch->style, COLUMN_UNTIL, json_object_get(wait, "untilMs"));
+
+	put_text(out, first ? " · waiting: " : ", ", json_object_get(wait, "lane"));
+	put_text(out, " ", json_object_get(wait, "why"));
+	buf_putf(out, "%s%s", *until ? " " : "", until);
+}
+
+/* The reason of a pause is told once, not for each lane. */
 static void put_waits(struct buf *out, const struct watch *watch)
 {
 	const json_t *waiting = json_object_get(watch->run, "waiting");
-	const char *reason = json_string_value(json_object_get(watch->run, "pauseReason"));
+	const json_t *stalled = json_object_get(watch->run, "stalled");
+	const json_t *paused = json_object_get(watch->run, "pauseReason");
 
-	if (reason) {
-		AUTO(mem_free_str) char *clean = text_clean_line(reason);
-
-		buf_putf(out, " · paused: %s", clean);
-	}
-	for (size_t i = 0; i < json_array_size(waiting); i++) {
-		const json_t *wait = json_array_get(waiting, i);
-		AUTO(mem_free_str)
-		char *why = table_cell(&watch->style, COLUMN_TEXT, json_object_get(wait, "why"));
-		AUTO(mem_free_str)
-		char *until = table_cell(&watch->style, COLUMN_UNTIL, json_object_get(wait, "untilMs"));
-
-		buf_putf(out, "%s%s: %s%s%s", i == 0 ? " · waits for " : ", ",
-			 json_string_value(json_object_get(wait, "lane")), why, *until ? " " : "", until);
-	}
+	put_text(out, " · paused: ", paused);
+	put_text(out, " · stalled: ", json_object_get(stalled, "why"));
+	for (size_t i = 0; !json_is_string(paused) && i < json_array_size(waiting); i++)
+		put_wait(out, watch, json_array_get(waiting, i), i == 0);
 }
 
 static void put_line(struct buf *out, const struct watch *watch)

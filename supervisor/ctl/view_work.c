@@ -54,6 +54,7 @@ static const struct column run_columns[] = {
 	{ .title = "COST", .path = "costUsd", .kind = COLUMN_USD, .optional = true },
 	{ .title = "BUDGET", .path = "budgetUsd", .kind = COLUMN_USD, .optional = true },
 	{ .title = "CREATED", .path = "createdAt", .kind = COLUMN_TIME },
+	{ .title = "WAITING FOR", .path = "waitsFor", .shrinks = true, .optional = true },
 	{ .title = "MODELS", .path = "models", .kind = COLUMN_LIST, .shrinks = true },
 	{ .title = NULL },
 };
@@ -63,6 +64,8 @@ static const struct column run_fields[] = {
 	{ .title = "Status", .path = "status", .kind = COLUMN_STATUS },
 	{ .title = "Being cancelled", .path = "cancelling", .kind = COLUMN_YES, .optional = true },
 	{ .title = "Paused because", .path = "pauseReason", .optional = true },
+	{ .title = "Stalled", .path = "stalled.why", .optional = true },
+	{ .title = "No success since", .path = "stalled.sinceMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = "Definition", .path = "definitionName" },
 	{ .title = "Total", .path = "progress.total", .kind = COLUMN_COUNT },
 	{ .title = "Completed", .path = "progress.completed", .kind = COLUMN_COUNT },
@@ -101,6 +104,7 @@ static const struct column error_columns[] = {
 
 static const struct column waiting_columns[] = {
 	{ .title = "WAITING", .path = "lane" },
+	{ .title = "MODELS", .path = "models", .kind = COLUMN_LIST, .shrinks = true, .optional = true },
 	{ .title = "FOR", .path = "why", .shrinks = true },
 	{ .title = "UNTIL", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = NULL },
@@ -142,6 +146,7 @@ static const struct column job_count_columns[] = {
 	{ .title = "FAILED", .path = "failed", .kind = COLUMN_COUNT },
 	{ .title = "CANCELLED", .path = "cancelled", .kind = COLUMN_COUNT },
 	{ .title = "NEXT DUE", .path = "nextAt", .kind = COLUMN_TIME, .optional = true },
+	{ .title = "WAITING FOR", .path = "waitsFor", .shrinks = true, .optional = true },
 	{ .title = NULL },
 };
 
@@ -155,6 +160,8 @@ static const struct column job_model_columns[] = {
 	{ .title = "FAILED", .path = "failed", .kind = COLUMN_COUNT, .optional = true },
 	{ .title = "CANCELLED", .path = "cancelled", .kind = COLUMN_COUNT, .optional = true },
 	{ .title = "NEXT DUE", .path = "nextAt", .kind = COLUMN_TIME, .optional = true },
+	{ .title = "WAITING FOR", .path = "why", .shrinks = true, .optional = true },
+	{ .title = "UNTIL", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = NULL },
 };
 
@@ -166,6 +173,8 @@ static const struct column job_columns[] = {
 	{ .title = "ATTEMPT", .path = "attempt", .kind = COLUMN_COUNT },
 	{ .title = "AT", .path = "at", .kind = COLUMN_TIME, .optional = true },
 	{ .title = "REASON", .path = "reason", .optional = true },
+	{ .title = "WAITING FOR", .path = "why", .shrinks = true, .optional = true },
+	{ .title = "UNTIL", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = "ERROR", .path = "error.message", .shrinks = true, .optional = true },
 	{ .title = NULL },
 };
