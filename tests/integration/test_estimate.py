@@ -12,6 +12,9 @@ pytest_plugins = ["probe_fixtures"]
 
 DAY_MS = 86_400_000
 PRICES = """
+[prefixes]
+openai = gpt-
+
 [model:priced-*]
 input_usd_per_mtok = 2
 output_usd_per_mtok = 8
