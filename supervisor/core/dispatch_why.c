@@ -150,7 +150,8 @@ static bool is_calling(const struct dispatch *dispatch, const char *run_id)
 	return false;
 }
 
-struct dispatch_wait dispatch_why_run(const struct dispatch *dispatch, const char *run_id, const char *retrying)
+struct dispatch_wait dispatch_why_run(const struct dispatch *dispatch, const char *run_id,
+				      const char *retrying)
 {
 	struct dispatch_wait wait = { .why = "" };
 	size_t cursor = 0, lane;
