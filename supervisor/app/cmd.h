@@ -68,8 +68,9 @@ json_t *cmd_wall_time(const struct daemon *daemon, int64_t at_ms);
 json_t *cmd_json(const struct db_rows *rows, int column);
 
 /* Why things wait. `rows` is what api_run_waits() told, of all active runs or of the one.
- * To a run: "waiting" [{"lane", "models", "why", "untilMs"}], "stalled" {"sinceMs", "why"} or null, and "waitsFor", the
- * shortest that can be said of it, or null. To jobs, or to the counts of runs: "why" and "untilMs". */
+ * To a run: "waiting" [{"lane", "models", "why", "untilMs"}], "stalled" {"sinceMs", "why"} or null, and
+ * "waitsFor", the shortest that can be said of it, or null. To jobs, or to the counts of runs: "why" and
+ * "untilMs". */
 void cmd_add_waits(struct daemon *daemon, json_t *run, const char *run_id, const json_t *rows);
 void cmd_say_jobs(struct daemon *daemon, json_t *items, const json_t *rows);
 

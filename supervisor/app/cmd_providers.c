@@ -115,8 +115,8 @@ static json_t *lane_json(const struct daemon *daemon, const struct lane *lane)
 			 "calls", (json_int_t)lane->calls, "turns", (json_int_t)lane->turns, "completed",
 			 (json_int_t)lane->completed, "failed", (json_int_t)lane->failed, "retried",
 			 (json_int_t)lane->retried, "limited", (json_int_t)lane->limited, "lastSuccessMs",
-			 cmd_wall_time(daemon, lane->last_success_ms), "lastError", lane->last_error, "health",
-			 check_json(daemon, lane));
+			 cmd_wall_time(daemon, lane->last_success_ms), "lastError", lane->last_error,
+			 "health", check_json(daemon, lane));
 }
 
 /* Nobody needs to see the lane of FAIL_MODEL_ID before it has had a call. */

@@ -274,8 +274,9 @@ void cmd_run_show(struct call *call, const json_t *args)
 	db_param_text(params, arg_text(args, "run"));
 	db_param_int(params, arg_int(args, "transcripts", 0));
 	db_param_bool(params, arg_bool(args, "brief"));
-	command_query_then(call, "SELECT answer, api_run_waits(answer::jsonb->>'id') FROM api_run_show($1, $2, $3)", params,
-			   on_shown);
+	command_query_then(call,
+			   "SELECT answer, api_run_waits(answer::jsonb->>'id') FROM api_run_show($1, $2, $3)",
+			   params, on_shown);
 }
 
 /* ---- changing ---- */

@@ -1,5 +1,5 @@
-/* Why a run, a model of it or a job waits, in words: what the database knows (paused, delayed, leased by another node;
- * run_waits() of sql/0010_waiting.sql), joined with what holds up calls on this node. */
+/* Why a run, a model of it or a job waits, in words: what the database knows (paused, delayed, leased by
+ * another node; run_waits() of sql/0010_waiting.sql), joined with what holds up calls on this node. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,7 @@ static const char *text_of(const json_t *object, const char *key)
 
 /* ---- one model of a run ---- */
 
-/* A reason for people, fresh, "" when there is none; and until when. */
+/* A reason for people, "" when there is none, and until when; both are new references. */
 struct wait {
 	json_t *why, *until_ms;
 };
@@ -58,7 +58,8 @@ static struct wait wait_at_gate(struct daemon *daemon, const json_t *row)
 static struct wait wait_of_model(struct daemon *daemon, const json_t *row)
 {
 	if (strcmp(text_of(row, "runStatus"), "PAUSED") == 0)
-		return wait_of(json_sprintf("the run is paused: %s", text_of(row, "pauseReason")), json_null());
+		return wait_of(json_sprintf("the run is paused: %s", text_of(row, "pauseReason")),
+			       json_null());
 	if (json_is_true(json_object_get(row, "paused")))
 		return wait_of(json_string("the model is paused"), json_null());
 	if (strcmp(text_of(row, "state"), "delayed") == 0)
@@ -77,7 +78,8 @@ static json_t *find_same(const json_t *waiting, const char *lane, const json_t *
 
 	json_array_foreach(waiting, i, entry)
 	{
-		if (strcmp(text_of(entry, "lane"), lane) == 0 && json_equal(json_object_get(entry, "why"), why))
+		if (strcmp(text_of(entry, "lane"), lane) == 0 &&
+		    json_equal(json_object_get(entry, "why"), why))
 			return entry;
 	}
 	return NULL;
@@ -96,8 +98,8 @@ static void add_wait(json_t *waiting, const json_t *row, const struct wait *wait
 	json_t *entry = find_same(waiting, text_of(row, "lane"), wait->why);
 
 	if (!entry) {
-		entry = json_pack("{s:O, s:[], s:O, s:O}", "lane", json_object_get(row, "lane"), "models", "why",
-				  wait->why, "untilMs", wait->until_ms);
+		entry = json_pack("{s:O, s:[], s:O, s:O}", "lane", json_object_get(row, "lane"), "models",
+				  "why", wait->why, "untilMs", wait->until_ms);
 		json_array_append_new(waiting, entry);
 	}
 	keep_sooner(entry, wait->until_ms);
@@ -153,7 +155,8 @@ static json_t *brief_of(const json_t *waiting, const json_t *stalled)
 		return json_null();
 	if (more == 1)
 		return json_sprintf("%s: %s", text_of(first, "lane"), text_of(first, "why"));
-	return json_sprintf("%s: %s, and %d more", text_of(first, "lane"), text_of(first, "why"), (int)more - 1);
+	return json_sprintf("%s: %s, and %d more", text_of(first, "lane"), text_of(first, "why"),
+			    (int)more - 1);
 }
 
 void cmd_add_waits(struct daemon *daemon, json_t *run, const char *run_id, const json_t *rows)
@@ -175,13 +178,15 @@ static const json_t *row_of(const json_t *rows, const char *run_id, const char *
 
 	json_array_foreach(rows, i, row)
 	{
-		if (strcmp(text_of(row, "runId"), run_id) == 0 && strcmp(text_of(row, "modelId"), model_id) == 0)
+		if (strcmp(text_of(row, "runId"), run_id) == 0 &&
+		    strcmp(text_of(row, "modelId"), model_id) == 0)
 			return row;
 	}
 	return NULL;
 }
 
-/* An ISO time of the database ("2026-11-22T17:33:07.390Z") as milliseconds since 1970; null for anything else. */
+/* An ISO time of the database ("2026-11-22T17:33:07.390Z") as milliseconds since 1970; null for anything
+ * else. */
 static json_t *ms_of_time(const char *iso)
 {
 	struct tm tm = { .tm_isdst = 0 };
@@ -219,8 +224,8 @@ static void say_ready(struct daemon *daemon, const json_t *jobs, size_t index, c
 	if (json_string_length(wait.why) == 0) {
 		ahead = before(jobs, index);
 		json_decref(wait.why);
-		wait.why = ahead > 0 ? json_sprintf("its turn: %d jobs of the run before it", ahead)
-				     : json_string("its turn: it comes next of its run");
+		wait.why = ahead > 0 ? json_sprintf("its turn; jobs of the run before it: %d", ahead)
+				     : json_string("its turn; it comes next of its run");
 	}
 	set_wait(job, wait);
 }
@@ -231,7 +236,8 @@ static void say_leased(struct daemon *daemon, json_t *job)
 	struct dispatch_wait wait;
 	const char *doing;
 
-	if (!dispatch_why_job(daemon->dispatch, json_integer_value(json_object_get(job, "jobId")), &doing, &wait)) {
+	if (!dispatch_why_job(daemon->dispatch, json_integer_value(json_object_get(job, "jobId")), &doing,
+			      &wait)) {
 		set_wait(job, wait_of(node == store_node_id(daemon->store)
 					      ? json_string("its end is being recorded")
 					      : json_sprintf("held by node %lld", (long long)node),
@@ -245,7 +251,8 @@ static void say_leased(struct daemon *daemon, json_t *job)
 
 static void say_delayed(json_t *job)
 {
-	set_wait(job, wait_of(json_sprintf("retrying after %s", text_of(job, "reason")), ms_of_time(text_of(job, "at"))));
+	set_wait(job, wait_of(json_sprintf("retrying after %s", text_of(job, "reason")),
+			      ms_of_time(text_of(job, "at"))));
 }
 
 static void say_job(struct daemon *daemon, const json_t *jobs, size_t index, const json_t *rows)

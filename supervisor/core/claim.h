@@ -46,8 +46,8 @@ enum claim_pair {
 	CLAIM_GONE,   /* the run is over, or was deleted, or its start was lost in a fail-over */
 };
 
-/* The next model of the run that is not paused, and the index of its lane; NULL when there is no other. Begin with
- * *cursor = 0. */
+/* The next model of the run that is not paused, and the index of its lane; NULL when there is no other. Begin
+ * with *cursor = 0. */
 const char *claim_next_model(const struct claim *claim, const char *run_id, size_t *cursor, size_t *ret_lane);
 
 /* As of the last claim_set_pairs. */

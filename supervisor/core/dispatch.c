@@ -271,8 +271,8 @@ void dispatch_share_limits(struct dispatch *dispatch)
 		grants_configure(dispatch->grants, dispatch->lanes[i]);
 }
 
-/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is over does not
- * begin it anew. */
+/* Days are UTC's. Looked at every minute, since the wall clock may be set; a step back into a day that is
+ * over does not begin it anew. */
 static void on_day_timer(void *arg)
 {
 	struct dispatch *dispatch = arg;

@@ -85,9 +85,11 @@ struct dispatch_wait dispatch_why(const struct dispatch *dispatch, const struct 
 struct dispatch_wait dispatch_why_model(const struct dispatch *dispatch, struct lane *lane,
 					const char *model_id);
 
-/* Of a run that does not get on: what the first of its models that waits for something waits for, with its lane; else what it
- * is doing. `retrying`: the error that all its unfinished probes wait out, NULL when some do not. Never "". */
-struct dispatch_wait dispatch_why_run(const struct dispatch *dispatch, const char *run_id, const char *retrying);
+/* Of a run that does not get on: what the first of its models that waits for something waits for, with its
+ * lane; else what it is doing. `retrying`: the error that all its unfinished probes wait out, NULL when some
+ * do not. Never "". */
+struct dispatch_wait dispatch_why_run(const struct dispatch *dispatch, const char *run_id,
+				      const char *retrying);
 
 /* Whether a run has had no success for too long (core/run_watch.h), and since when, monotonic. */
 bool dispatch_is_stalled(const struct dispatch *dispatch, const char *run_id, int64_t *ret_since_ms);

@@ -61,9 +61,8 @@ static void say_verdict(const struct lane *lane, const struct gate_verdict *verd
 static void say_ungranted(const struct dispatch *dispatch, const struct lane *lane, size_t family,
 			  enum gate_unit unit, struct dispatch_wait *wait)
 {
-	const char *why = dispatch->grants
-				  ? grants_why(dispatch->grants, lane, family, unit, &wait->until_ms)
-				  : "not granted";
+	const char *why = dispatch->grants ? grants_why(dispatch->grants, lane, family, unit, &wait->until_ms)
+					   : "not granted";
 
 	(void)snprintf(wait->why, sizeof(wait->why), "%s: %s", gate_unit_name(unit), why);
 }
@@ -151,7 +150,8 @@ static bool is_calling(const struct dispatch *dispatch, const char *run_id)
 	return false;
 }
 
-struct dispatch_wait dispatch_why_run(const struct dispatch *dispatch, const char *run_id, const char *retrying)
+struct dispatch_wait dispatch_why_run(const struct dispatch *dispatch, const char *run_id,
+				      const char *retrying)
 {
 	struct dispatch_wait wait = { .why = "" };
 	size_t cursor = 0, lane;
@@ -190,12 +190,15 @@ bool dispatch_why_job(const struct dispatch *dispatch, int64_t job_id, const cha
 		[PROBE_BETWEEN] = "between turns",
 	};
 	const struct probe *probe = map_get_id(dispatch->probes, job_id);
+	struct gate_cost typical; /* of one that has not come to the head of its queue yet */
 
 	if (!probe)
 		return false;
+	typical = probe->lane->families[probe->family].typical;
 	*ret_doing = doing[probe->state];
 	*ret = (struct dispatch_wait){ .why = "" };
 	if (probe->state != PROBE_CALLING)
-		*ret = why_family(dispatch, probe->lane, probe->family, &probe->cost);
+		*ret = why_family(dispatch, probe->lane, probe->family,
+				  probe->costed_turn > 0 ? &probe->cost : &typical);
 	return true;
 }

@@ -24,7 +24,8 @@ struct run_watch {
 	bool asked;
 };
 
-static void record(struct run_watch *watch, const char *level, const char *kind, const char *run_id, const char *reason)
+static void record(struct run_watch *watch, const char *level, const char *kind, const char *run_id,
+		   const char *reason)
 {
 	AUTO(mem_free_str) char *data = jsontext_pack("{s:s}", "reason", reason);
 
@@ -41,8 +42,8 @@ static void say_stalled(struct run_watch *watch, const struct store_success *suc
 {
 	struct dispatch_wait wait = dispatch_why_run(watch->dispatch, success->run_id, success->retrying);
 
-	log_warning("run.stalled", "run=%s since_ms=%lld reason=\"%s\"", success->run_id, (long long)success->ago_ms,
-		    wait.why);
+	log_warning("run.stalled", "run=%s since_ms=%lld reason=\"%s\"", success->run_id,
+		    (long long)success->ago_ms, wait.why);
 	record(watch, "warning", "run.stalled", success->run_id, wait.why);
 }
 
@@ -63,8 +64,8 @@ static void on_successes(void *arg, const struct store_success *list, size_t cou
 
 	watch->asked = false;
 	for (size_t i = 0; watch->after_ms > 0 && i < count; i++) {
-		switch (stall_learn(watch->stall, list[i].run_id, now_ms - list[i].ago_ms, list[i].told, now_ms,
-				    watch->after_ms)) {
+		switch (stall_learn(watch->stall, list[i].run_id, now_ms - list[i].ago_ms, list[i].told,
+				    now_ms, watch->after_ms)) {
 		case STALL_NONE:
 			break;
 		case STALL_BEGINS:

@@ -1,9 +1,9 @@
 #ifndef CORE_RUN_WATCH_H
 #define CORE_RUN_WATCH_H
 
-/* Watches that runs get on. One without a success for [daemon] stalled_after is said to be stalled, once, with the reason:
- * by the event run.stalled, and run.moving when it goes on. What it keeps is in the database as well, so that nothing
- * of it needs to be handed over. */
+/* Watches that runs get on. One without a success for [daemon] stalled_after is said to be stalled, once,
+ * with the reason: by the event run.stalled, and run.moving when it goes on. What it keeps is in the database
+ * as well, so that nothing of it needs to be handed over. */
 
 #include <stdbool.h>
 #include <stddef.h>

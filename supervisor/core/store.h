@@ -203,8 +203,8 @@ struct store_success {
 
 /* `fn` is called once, with those of the runs that there are; or with NULL when they are not known. */
 typedef void store_successes_fn(void *arg, const struct store_success *list, size_t count);
-int store_ask_successes(struct store *store, const char *const *run_ids, size_t count, store_successes_fn *fn, void *arg)
-	__attribute__((warn_unused_result));
+int store_ask_successes(struct store *store, const char *const *run_ids, size_t count, store_successes_fn *fn,
+			void *arg) __attribute__((warn_unused_result));
 
 /* Puts claimed jobs back at once, unharmed (shutdown, or an answer to a claim that nobody wants any more). */
 void store_give_back(struct store *store, const int64_t *job_ids, const int *attempts, size_t count);

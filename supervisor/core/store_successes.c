@@ -43,7 +43,8 @@ static void on_told(void *arg, const struct db_reply *reply)
 	mem_free(&question);
 }
 
-int store_ask_successes(struct store *store, const char *const *run_ids, size_t count, store_successes_fn *fn, void *arg)
+int store_ask_successes(struct store *store, const char *const *run_ids, size_t count, store_successes_fn *fn,
+			void *arg)
 {
 	struct db_params *params;
 	struct question *question;

@@ -193,7 +193,8 @@ static void put_text(struct buf *out, const char *before, const json_t *value)
 
 static void put_wait(struct buf *out, const struct watch *watch, const json_t *wait, bool first)
 {
-	AUTO(mem_free_str) char *until = table_cell(&watch->style, COLUMN_UNTIL, json_object_get(wait, "untilMs"));
+	AUTO(mem_free_str)
+	char *until = table_cell(&watch->style, COLUMN_UNTIL, json_object_get(wait, "untilMs"));
 
 	put_text(out, first ? " · waiting: " : ", ", json_object_get(wait, "lane"));
 	put_text(out, " ", json_object_get(wait, "why"));

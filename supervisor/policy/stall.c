@@ -106,8 +106,8 @@ size_t stall_ask(const struct stall *stall, int64_t now_ms, int64_t after_ms, co
 	return count;
 }
 
-enum stall_verdict stall_learn(struct stall *stall, const char *run_id, int64_t since_ms, bool told, int64_t now_ms,
-			       int64_t after_ms)
+enum stall_verdict stall_learn(struct stall *stall, const char *run_id, int64_t since_ms, bool told,
+			       int64_t now_ms, int64_t after_ms)
 {
 	struct run *run = find(stall, run_id);
 	bool was;
