@@ -1,4 +1,4 @@
-"""Why is it waiting: each reason is told by runs, models and jobs, until when, and a run that gets nowhere says so once."""
+"""Why is it waiting: each reason is told by runs, models and jobs, until when; a run that gets nowhere says so once."""
 
 import time
 
@@ -28,7 +28,8 @@ def jobs(daemon, run, state):
 
 
 def events(daemon, run, kind):
-    return sql(daemon, "SELECT level, data->>'reason' FROM events WHERE run_id = %s AND kind = %s ORDER BY id", run, kind)
+    return sql(daemon, "SELECT level, data->>'reason' FROM events WHERE run_id = %s AND kind = %s ORDER BY id",
+               run, kind)
 
 
 def is_soon(until_ms, most_s=60):
