@@ -1,5 +1,12 @@
 """Why is it waiting: each reason is told by runs, models and jobs, until when; a run that gets nowhere says so once."""
 
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
 import time
 
 import pytest
@@ -34,6 +41,24 @@ def events(daemon, run, kind):
 
 def is_soon(until_ms, most_s=60):
     return 0 < until_ms / 1000 - time.time() <= most_s
+
+
+def on_terminal(daemon, words, columns=80):
+    """What proctorctl shows on a terminal so wide, without its colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    program = [os.path.join(daemon.root, "bin", "proctorctl"), "--socket", daemon.socket_path, *words]
+    shown = b""
+    with subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=theirs) as ctl:
+        os.close(theirs)
+        try:
+            while part := os.read(ours, 65536):
+                shown += part
+        except OSError:  # so Linux tells the end of a terminal
+            pass
+        assert ctl.wait(10) == 0
+    os.close(ours)
+    return re.sub("\x1b[^mK]*[mK]", "", shown.decode())
 
 
 # limits of a lane
@@ -253,3 +278,19 @@ def test_a_paused_run_is_not_stalled(make_proctor, simulator):
         assert show(daemon, paused)["stalled"] is None and events(daemon, paused, "run.stalled") == []
         hold(simulator, False)
         wait_end(daemon, other)
+
+
+# the tables
+
+
+def test_tables_of_limits_and_waits_fit_eighty_columns(make_proctor, simulator):
+    limits = {"requests_per_minute": 10000, "input_tokens_per_minute": 2000000, "output_tokens_per_minute": 2000000,
+              "concurrency": 200}
+    with make_proctor({"provider:openai": limits, "limit:openai/gpt-4*": {**limits, "requests_per_minute": 6,
+                                                                          "burst": 1}}) as daemon:
+        run = start(daemon, 5, ["gpt-4", "gpt-4-turbo"])
+        wait_why(daemon, run, "requests/min of gpt-4*")
+        for words in (("providers", "show", "openai"), ("run", "show", run), ("jobs", run)):
+            shown = on_terminal(daemon, words)
+            assert "requests/min" in shown, shown
+            assert max(len(line) for line in shown.splitlines()) <= 80, shown
