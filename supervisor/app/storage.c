@@ -146,6 +146,11 @@ static void on_trouble(void *arg)
 	dispatch_on_work(((struct daemon *)arg)->dispatch);
 }
 
+static void on_today(void *arg, int64_t day, const struct store_spent *spent, size_t count)
+{
+	dispatch_on_today(((struct daemon *)arg)->dispatch, day, spent, count);
+}
+
 static void on_lost(void *arg, int64_t job_id)
 {
 	dispatch_on_lost(((struct daemon *)arg)->dispatch, job_id);
@@ -198,6 +203,7 @@ static int make_store(struct daemon *daemon, const char *state_id, char **ret_er
 		.rehearsal = daemon->rehearsal,
 		.on_state = on_store_state,
 		.on_pairs = on_pairs,
+		.on_today = on_today,
 		.on_wake = on_wake,
 		.on_run_finished = on_run_finished,
 		.on_trouble = on_trouble,

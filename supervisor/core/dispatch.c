@@ -14,6 +14,7 @@
 #include "core/grants.h"
 #include "core/lane.h"
 #include "core/probe.h"
+#include "core/purse.h"
 #include "core/run_watch.h"
 #include "io/msg.h"
 #include "io/loop.h"
@@ -129,6 +130,7 @@ static void cancel_gone(struct dispatch *dispatch)
 void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count)
 {
 	claim_set_pairs(dispatch->claim, pairs, count);
+	purse_read(dispatch->purse, pairs, count);
 	run_watch_on_pairs(dispatch->watch, pairs, count);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
 		give_back_paused(dispatch, dispatch->lanes[i]);
@@ -293,6 +295,28 @@ static void on_granted(void *arg)
 	dispatch_pump(arg);
 }
 
+/* What this day had before counts where the model's calls of today count. */
+static void add_today(struct lane *lane, const struct store_spent *spent)
+{
+	size_t family = lane_family_of(lane, spent->model_id);
+
+	gate_add_used(lane->gate, gate_holder(lane->gate, family, GATE_REQUESTS_DAY), GATE_REQUESTS_DAY,
+		      spent->calls);
+	gate_add_used(lane->gate, gate_holder(lane->gate, family, GATE_MONEY_DAY), GATE_MONEY_DAY,
+		      spent->cost_e10);
+}
+
+void dispatch_on_today(struct dispatch *dispatch, int64_t day, const struct store_spent *spent, size_t count)
+{
+	for (size_t i = 0; day == dispatch->day && i < count; i++) {
+		struct lane *lane = dispatch_lane(dispatch, spent[i].lane);
+
+		if (lane)
+			add_today(lane, &spent[i]);
+	}
+	dispatch_share_limits(dispatch);
+}
+
 int dispatch_new(struct loop *loop, const struct config *config, const struct models *models,
 		 struct store *store, struct dispatch **ret)
 {
@@ -311,6 +335,7 @@ int dispatch_new(struct loop *loop, const struct config *config, const struct mo
 	dispatch->store = store;
 	map_new(&dispatch->probes);
 	costing_new(models, &dispatch->costing);
+	purse_new(&dispatch->purse);
 	run_watch_new(loop, store, dispatch, config->daemon.stalled_after_ms, &dispatch->watch);
 	loop_timer_new(loop, on_day_timer, dispatch, &dispatch->day_timer);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
@@ -349,6 +374,7 @@ void dispatch_free(struct dispatch **dispatch)
 	for (size_t i = 0; i < ARRAY_LEN(dead->lanes); i++)
 		lane_free(&dead->lanes[i]);
 	costing_free(&dead->costing);
+	purse_free(&dead->purse);
 	loop_timer_free(&dead->day_timer);
 	map_free(&dead->probes);
 	mem_free(dispatch);

@@ -44,6 +44,8 @@ void dispatch_stop(struct dispatch *dispatch);
 void dispatch_on_store_state(struct dispatch *dispatch, bool ready);
 /* Another node has taken this job over: what comes of it here still counts, but nothing more is asked. */
 void dispatch_on_lost(struct dispatch *dispatch, int64_t job_id);
+/* What was called and spent today before this boot. */
+void dispatch_on_today(struct dispatch *dispatch, int64_t day, const struct store_spent *spent, size_t count);
 void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count);
 void dispatch_on_work(struct dispatch *dispatch);
 

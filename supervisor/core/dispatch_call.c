@@ -12,6 +12,7 @@
 #include "core/grants.h"
 #include "core/lane.h"
 #include "core/probe.h"
+#include "core/purse.h"
 #include "io/msg.h"
 #include "policy/charge.h"
 #include "policy/error.h"
@@ -33,28 +34,70 @@ static void fit(struct dispatch *dispatch, struct probe *probe)
 	}
 }
 
-/* Takes from the limits what the probe's next call will cost; false when it has to wait. */
+/* Takes from the limits and the run's budget what the probe's next call will cost; false when it has to wait.
+ */
 static bool admit(struct dispatch *dispatch, struct probe *probe)
 {
 	struct lane *lane = probe->lane;
 
-	costing_next(dispatch->costing, probe);
 	lane->families[probe->family].typical = probe->cost;
-	if (gate_enter(lane->gate, probe->family, dispatch_now_ms(dispatch), &probe->cost, &probe->ticket))
-		return true;
-	fit(dispatch, probe);
-	return false;
+	if (!gate_enter(lane->gate, probe->family, dispatch_now_ms(dispatch), &probe->cost, &probe->ticket)) {
+		fit(dispatch, probe);
+		return false;
+	}
+	purse_reserve(dispatch->purse, probe->run_id, probe->ticket.reserved.of[GATE_MONEY_DAY]);
+	return true;
 }
 
 static void take_back(struct dispatch *dispatch, struct probe *probe)
 {
-	(void)gate_leave(probe->lane->gate, &probe->ticket, dispatch_now_ms(dispatch), GATE_UNSENT, NULL, 0);
+	dispatch_call_over(dispatch, probe, GATE_UNSENT, NULL);
 }
 
-static bool permit_next_call(struct dispatch *dispatch, struct lane *lane, struct lane_family *family)
+/* The run's budget is used up: it is paused, with the reason. */
+static void pause_run(struct dispatch *dispatch, const struct probe *probe)
 {
-	struct probe *probe = list_entry(family->between.next, struct probe, link);
+	int64_t budget_e10;
+	AUTO(mem_free_str) char *reason = purse_over(dispatch->purse, probe->run_id, &budget_e10);
 
+	if (!reason)
+		return;
+	log_warning("run.over_budget", "run=%s reason=\"%s\"", probe->run_id, reason);
+	store_pause_run(dispatch->store, probe->run_id, budget_e10, reason);
+}
+
+/* Whether the budget of the probe's run lets its next call go. */
+static bool may_spend(struct dispatch *dispatch, struct probe *probe)
+{
+	enum budget_verdict verdict;
+
+	costing_next(dispatch->costing, probe);
+	verdict = purse_look(dispatch->purse, probe->run_id, probe->cost.of[GATE_MONEY_DAY]);
+	if (verdict == BUDGET_OVER)
+		pause_run(dispatch, probe);
+	return verdict == BUDGET_OPEN;
+}
+
+/* The first of those between turns whose run has money left; the others are in nobody's way. A conversation
+ * that is over its run's budget goes back with its turns, by way of a result that says CANCELLED. */
+static struct probe *find_next_call(struct dispatch *dispatch, struct lane *lane, struct lane_family *family)
+{
+	list_foreach_safe (at, &family->between) {
+		struct probe *probe = list_entry(at, struct probe, link);
+
+		if (may_spend(dispatch, probe))
+			return probe;
+		if (purse_look(dispatch->purse, probe->run_id, probe->cost.of[GATE_MONEY_DAY]) ==
+		    BUDGET_OVER) {
+			lane_unlink(lane, probe);
+			worker_send_cancel(probe->worker, probe);
+		}
+	}
+	return NULL;
+}
+
+static bool permit_next_call(struct dispatch *dispatch, struct lane *lane, struct probe *probe)
+{
 	if (!admit(dispatch, probe))
 		return false;
 	lane->calls++;
@@ -68,12 +111,15 @@ static bool permit_next_call(struct dispatch *dispatch, struct lane *lane, struc
 	return true;
 }
 
-/* The first probe in the queue that some worker can take, and that worker. */
-static struct probe *find_sendable(struct lane *lane, const struct lane_family *family, struct worker **ret)
+/* The first probe in the queue that some worker can take and its run can pay for, and that worker. */
+static struct probe *find_sendable(struct dispatch *dispatch, struct lane *lane,
+				   const struct lane_family *family, struct worker **ret)
 {
 	list_foreach (at, &family->queue) {
 		struct probe *probe = list_entry(at, struct probe, link);
 
+		if (!may_spend(dispatch, probe))
+			continue;
 		*ret = pool_pick(lane->pool, probe_runs_alone(probe));
 		if (*ret)
 			return probe;
@@ -86,7 +132,7 @@ static struct probe *find_sendable(struct lane *lane, const struct lane_family *
 static bool begin_conversation(struct dispatch *dispatch, struct lane *lane, struct lane_family *family)
 {
 	struct worker *worker;
-	struct probe *probe = find_sendable(lane, family, &worker);
+	struct probe *probe = find_sendable(dispatch, lane, family, &worker);
 
 	if (probe && !probe_turns_are_json(probe)) {
 		dispatch_refuse_broken(dispatch, probe);
@@ -109,8 +155,10 @@ static bool begin_conversation(struct dispatch *dispatch, struct lane *lane, str
 /* One call of the family; what was begun goes first. */
 static bool serve(struct dispatch *dispatch, struct lane *lane, struct lane_family *family)
 {
-	if (!list_is_empty(&family->between))
-		return permit_next_call(dispatch, lane, family);
+	struct probe *begun = find_next_call(dispatch, lane, family);
+
+	if (begun)
+		return permit_next_call(dispatch, lane, begun);
 	if (list_is_empty(&family->queue) || dispatch->stopping || store_trouble(dispatch->store))
 		return false;
 	return begin_conversation(dispatch, lane, family);
@@ -222,6 +270,8 @@ void dispatch_call_over(struct dispatch *dispatch, struct probe *probe, enum gat
 	bool was_parked = gate_parked_reason(lane->gate) != NULL;
 	enum gate_breaker_view was = gate_breaker(lane->gate);
 
+	purse_settle(dispatch->purse, probe->run_id, probe->ticket.reserved.of[GATE_MONEY_DAY],
+		     real ? real->of[GATE_MONEY_DAY] : 0);
 	if (gate_leave(lane->gate, &probe->ticket, dispatch_now_ms(dispatch), end, real, clock_random()))
 		say_breaker_open(dispatch, lane);
 	else if (was != GATE_BREAKER_CLOSED && gate_breaker(lane->gate) == GATE_BREAKER_CLOSED)

@@ -16,6 +16,7 @@ struct loop_timer;
 struct map;
 struct msg;
 struct probe;
+struct purse;
 struct run_watch;
 
 enum { DISPATCH_RECHECK_MAX_MS = 24 * 3600000 }; /* between trial calls of a lane that is parked */
@@ -27,6 +28,7 @@ struct dispatch {
 	struct store *store;
 	struct claim *claim;
 	struct costing *costing;
+	struct purse *purse;   /* budgets of runs */
 	struct grants *grants; /* NULL unless nodes share the limits */
 	struct run_watch *watch;
 	struct lane *lanes[CONFIG_PROVIDERS];

@@ -1,10 +1,11 @@
-#include "core/grants_private.h"
+#include "core/grants.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/grants_private.h"
 #include "core/lane.h"
 #include "core/pool.h"
 #include "core/store.h"
@@ -304,8 +305,7 @@ const char *grants_why(const struct grants *g, const struct lane *lane, size_t f
 		       int64_t *ret_at_ms)
 {
 	const struct shared_lane *sl = &g->lanes[lane->index];
-	const struct item *item =
-		&sl->items[gate_holder(lane->gate, family, unit) * KINDS + (size_t)unit];
+	const struct item *item = &sl->items[gate_holder(lane->gate, family, unit) * KINDS + (size_t)unit];
 
 	*ret_at_ms = item->again_ms;
 	if (g->silent)
