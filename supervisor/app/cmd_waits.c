@@ -29,7 +29,7 @@ static const char *text_of(const json_t *object, const char *key)
 
 /* ---- one model of a run ---- */
 
-/* A reason for people, fresh, "" when there is none; and until when. */
+/* A reason for people, "" when there is none, and until when; both are new references. */
 struct wait {
 	json_t *why, *until_ms;
 };
@@ -224,8 +224,8 @@ static void say_ready(struct daemon *daemon, const json_t *jobs, size_t index, c
 	if (json_string_length(wait.why) == 0) {
 		ahead = before(jobs, index);
 		json_decref(wait.why);
-		wait.why = ahead > 0 ? json_sprintf("its turn: %d jobs of the run before it", ahead)
-				     : json_string("its turn: it comes next of its run");
+		wait.why = ahead > 0 ? json_sprintf("its turn; jobs of the run before it: %d", ahead)
+				     : json_string("its turn; it comes next of its run");
 	}
 	set_wait(job, wait);
 }

@@ -190,12 +190,15 @@ bool dispatch_why_job(const struct dispatch *dispatch, int64_t job_id, const cha
 		[PROBE_BETWEEN] = "between turns",
 	};
 	const struct probe *probe = map_get_id(dispatch->probes, job_id);
+	struct gate_cost typical; /* of one that has not come to the head of its queue yet */
 
 	if (!probe)
 		return false;
+	typical = probe->lane->families[probe->family].typical;
 	*ret_doing = doing[probe->state];
 	*ret = (struct dispatch_wait){ .why = "" };
 	if (probe->state != PROBE_CALLING)
-		*ret = why_family(dispatch, probe->lane, probe->family, &probe->cost);
+		*ret = why_family(dispatch, probe->lane, probe->family,
+				  probe->costed_turn > 0 ? &probe->cost : &typical);
 	return true;
 }

@@ -64,13 +64,13 @@ static const struct column check_columns[] = {
 
 static const struct column limit_columns[] = {
 	{ .title = "LIMIT OF", .path = "unit" },
-	{ .title = "MODELS", .path = "scope", .optional = true },
+	{ .title = "MODELS", .path = "scope", .shrinks = true, .optional = true },
 	{ .title = "CONFIGURED", .path = "configured", .kind = COLUMN_COUNT },
 	{ .title = "TOLD", .path = "told", .kind = COLUMN_COUNT, .optional = true },
 	{ .title = "LEARNED", .path = "learned", .kind = COLUMN_COUNT, .optional = true },
-	{ .title = "IN EFFECT", .path = "limit", .kind = COLUMN_COUNT },
+	{ .title = "LIMIT", .path = "limit", .kind = COLUMN_COUNT },
 	{ .title = "USED", .path = "used", .kind = COLUMN_COUNT },
-	{ .title = "LEFT NOW", .path = "left", .kind = COLUMN_COUNT },
+	{ .title = "LEFT", .path = "left", .kind = COLUMN_COUNT },
 	{ .title = NULL },
 };
 

@@ -1,11 +1,18 @@
-"""Why is it waiting: each reason is told by runs, models and jobs, until when, and a run that gets nowhere says so once."""
+"""Why is it waiting: each reason is told by runs, models and jobs, until when; a run that gets nowhere says so once."""
 
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
 import time
 
 import pytest
 
 from harness import place
-from probing import hold, lane, script, show, sql, start, wait_asked, wait_end, wait_progress
+from probing import connect, hold, lane, script, show, sql, start, wait_asked, wait_end, wait_progress
 
 pytest_plugins = ["probe_fixtures", "trouble_fixtures"]
 
@@ -28,11 +35,30 @@ def jobs(daemon, run, state):
 
 
 def events(daemon, run, kind):
-    return sql(daemon, "SELECT level, data->>'reason' FROM events WHERE run_id = %s AND kind = %s ORDER BY id", run, kind)
+    return sql(daemon, "SELECT level, data->>'reason' FROM events WHERE run_id = %s AND kind = %s ORDER BY id",
+               run, kind)
 
 
 def is_soon(until_ms, most_s=60):
     return 0 < until_ms / 1000 - time.time() <= most_s
+
+
+def on_terminal(daemon, words, columns=80):
+    """What proctorctl shows on a terminal so wide, without its colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    program = [os.path.join(daemon.root, "bin", "proctorctl"), "--socket", daemon.socket_path, *words]
+    shown = b""
+    with subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=theirs) as ctl:
+        os.close(theirs)
+        try:
+            while part := os.read(ours, 65536):
+                shown += part
+        except OSError:  # so Linux tells the end of a terminal
+            pass
+        assert ctl.wait(10) == 0
+    os.close(ours)
+    return re.sub("\x1b[^mK]*[mK]", "", shown.decode())
 
 
 # limits of a lane
@@ -47,7 +73,7 @@ def test_a_limit_is_told_with_its_end_by_run_jobs_and_providers(make_proctor, li
         run = start(daemon, 20)
         told = wait_why(daemon, run, why)
         assert (told["lane"], told["models"]) == ("openai", ["gpt-4"]) and is_soon(told["untilMs"])
-        assert lane(daemon)["why"] == why
+        place.wait_until(lambda: lane(daemon)["why"] == why, 5, "the lane to tell it")
         for job in jobs(daemon, run, "ready") + jobs(daemon, run, "leased"):
             assert job["why"] in (why, f"queued: {why}", "calling"), job
         summary, = daemon.call("jobs", run=run)["items"]
@@ -128,15 +154,30 @@ def test_a_paused_run_and_a_paused_model_say_so(proctor, simulator):
     assert wait_end(proctor, run)["progress"]["completed"] == 6
 
 
-def test_jobs_say_how_many_go_before_them(make_proctor, simulator):
+def test_ready_jobs_that_nothing_holds_up_say_how_many_go_before_them(proctor):
+    proctor.call("providers.pause", provider="openai")
+    run = start(proctor, 3)
+    assert [job["why"] for job in jobs(proctor, run, "ready")] == ["paused by an operator"] * 3
+    locker = connect(proctor)
+    try:
+        with locker.cursor() as cursor:
+            # Claims pass over what is locked.
+            cursor.execute("SELECT FROM ready WHERE run_id = %s FOR UPDATE", (run,))
+            proctor.call("providers.resume", provider="openai")
+            assert [job["why"] for job in jobs(proctor, run, "ready")] == [
+                "its turn; it comes next of its run", "its turn; jobs of the run before it: 1",
+                "its turn; jobs of the run before it: 2"]
+    finally:
+        locker.close()
+    assert wait_end(proctor, run)["status"] == "COMPLETED"
+
+
+def test_full_workers_are_told(make_proctor, simulator):
     hold(simulator)
-    # A slot for one conversation: the others stay in the database, with nothing in the way of their lane.
-    with make_proctor({"pool:probe": {"size": 1, "capacity": 300}}) as daemon:
-        run = start(daemon, 600)
-        wait_asked(simulator, 300)
-        told = wait_why(daemon, run, "all workers are full")
-        assert told["untilMs"] is None
-        assert {job["why"] for job in jobs(daemon, run, "ready")} == {"all workers are full"}
+    with make_proctor({"pool:probe": {"size": 1, "capacity": 2}}) as daemon:
+        run = start(daemon, 5)
+        wait_asked(simulator, 2)
+        assert wait_why(daemon, run, "all workers are full")["untilMs"] is None
         hold(simulator, False)
         assert wait_end(daemon, run)["status"] == "COMPLETED"
 
@@ -171,15 +212,11 @@ def test_a_database_that_is_away_is_told_by_the_providers(on_server, server):
 
 
 def test_a_job_that_another_node_holds_names_it(proctor, simulator):
-    hold(simulator)
+    proctor.call("providers.pause", provider="openai")
     run = start(proctor, 1)
-    wait_asked(simulator, 1)
-    job, = jobs(proctor, run, "leased")
-    assert (job["doing"], job["why"]) == ("calling", "calling")
-    sql(proctor, "UPDATE leases SET node_id = 4711 WHERE job_id = %s", job["jobId"])
-    # Whoever has it here goes on until it is told; what the node itself holds, it knows better.
-    assert jobs(proctor, run, "leased")[0]["nodeId"] == 4711
-    hold(simulator, False)
+    sql(proctor, "WITH taken AS (DELETE FROM ready WHERE run_id = %s RETURNING job_id, attempt) "
+                 "INSERT INTO leases (job_id, attempt, node_id) SELECT job_id, attempt, 4711 FROM taken", run)
+    assert [job["why"] for job in jobs(proctor, run, "leased")] == ["held by node 4711"]
     proctor.call("run.delete", run=run, force=True)
 
 
@@ -241,3 +278,19 @@ def test_a_paused_run_is_not_stalled(make_proctor, simulator):
         assert show(daemon, paused)["stalled"] is None and events(daemon, paused, "run.stalled") == []
         hold(simulator, False)
         wait_end(daemon, other)
+
+
+# the tables
+
+
+def test_tables_of_limits_and_waits_fit_eighty_columns(make_proctor, simulator):
+    limits = {"requests_per_minute": 10000, "input_tokens_per_minute": 2000000, "output_tokens_per_minute": 2000000,
+              "concurrency": 200}
+    with make_proctor({"provider:openai": limits, "limit:openai/gpt-4*": {**limits, "requests_per_minute": 6,
+                                                                          "burst": 1}}) as daemon:
+        run = start(daemon, 5, ["gpt-4", "gpt-4-turbo"])
+        wait_why(daemon, run, "requests/min of gpt-4*")
+        for words in (("providers", "show", "openai"), ("run", "show", run), ("jobs", run)):
+            shown = on_terminal(daemon, words)
+            assert "requests/min" in shown, shown
+            assert max(len(line) for line in shown.splitlines()) <= 80, shown
