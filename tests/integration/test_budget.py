@@ -96,8 +96,8 @@ def test_a_day_of_a_provider_keeps_its_budget_over_a_restart(make_priced, simula
         run = start(daemon, 20, ["gpt-4o"], maxTokens=1000)
 
         def waits():
-            return "money" in str(daemon.call("providers.show", provider="openai")["why"]) \
-                and figures(simulator)["in_flight"] == 0
+            lane = daemon.call("providers.show", provider="openai")
+            return "money/day" in lane["why"] and lane["inFlight"] == 0
         place.wait_until(waits, 20.0, "the lane to wait for another day")
         asked = figures(simulator)["asked"]
         before = place.wait_until(lambda: show(daemon, run)["progress"]["completed"] == asked and spent(daemon, run),
