@@ -20,7 +20,8 @@
 /* ---- who may call now ---- */
 
 /* A call that could never go, because more is expected of it than a limit allows in a minute, goes when the
- * limit is unused: what is expected may be wrong, and if it is not, the provider says so. */
+ * limit is unused: what is expected may be wrong, and if it is not, the provider says so. Money is not its
+ * to judge: a call that is dearer than a day's budget does not go. */
 static void fit(struct dispatch *dispatch, struct probe *probe)
 {
 	struct gate_verdict verdict;
@@ -28,7 +29,8 @@ static void fit(struct dispatch *dispatch, struct probe *probe)
 	for (;;) {
 		verdict = gate_look(probe->lane->gate, probe->family, dispatch_now_ms(dispatch),
 				    &probe->cost);
-		if (verdict.why != GATE_NEVER || probe->cost.of[verdict.unit] <= 1)
+		if (verdict.why != GATE_NEVER || verdict.unit == GATE_MONEY_DAY ||
+		    probe->cost.of[verdict.unit] <= 1)
 			return;
 		probe->cost.of[verdict.unit] /= 2;
 	}

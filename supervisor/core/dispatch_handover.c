@@ -11,6 +11,7 @@
 #include "core/dispatch_private.h"
 #include "core/lane.h"
 #include "core/probe.h"
+#include "core/purse.h"
 #include "io/handover.h"
 
 /* ---- probes ---- */
@@ -69,6 +70,8 @@ static void pass_probe(struct probe *probe, struct handover *h)
 	probe->cost_e10 = handover_is_read(h) ? -1 : probe->cost_e10;
 	if (handover_has(h, "costE10"))
 		handover_number(h, "costE10", &probe->cost_e10);
+	if (handover_has(h, "reservedE10"))
+		handover_time(h, "reservedE10", &probe->ticket.reserved.of[GATE_MONEY_DAY]);
 	handover_bool(h, "cancelling", &probe->cancelling);
 	handover_bool(h, "lost", &probe->lost);
 }
@@ -178,8 +181,18 @@ static void pass_waiting(struct dispatch *dispatch, struct lane *lane, struct ha
 
 /* ---- gates ---- */
 
-/* Calls that the lane's gate let in, and whose answer is not known, hold their slots again. What they have
- * taken from limits is in the past that a new gate assumes anyway. */
+/* The call holds its slot again. What it has taken from limits of a minute is in the past that a new gate
+ * assumes anyway; the money reserved for it is in what the day has used, and in the run's purse. */
+static void readmit(struct dispatch *dispatch, struct probe *probe)
+{
+	int64_t reserved_e10 = probe->ticket.reserved.of[GATE_MONEY_DAY];
+
+	gate_readmit(probe->lane->gate, probe->family, dispatch_now_ms(dispatch), &probe->ticket);
+	probe->ticket.reserved.of[GATE_MONEY_DAY] = reserved_e10;
+	purse_reserve(dispatch->purse, probe->run_id, reserved_e10);
+}
+
+/* Calls that the lane's gate let in, and whose answer is not known. */
 static void readmit_calls(struct dispatch *dispatch, struct lane *lane)
 {
 	struct probe *probe;
@@ -190,7 +203,7 @@ static void readmit_calls(struct dispatch *dispatch, struct lane *lane)
 			continue;
 		probe->family = lane_family_of(lane, probe->model_id);
 		if (probe->state == PROBE_CALLING && !probe->last_seen)
-			gate_readmit(lane->gate, probe->family, dispatch_now_ms(dispatch), &probe->ticket);
+			readmit(dispatch, probe);
 	}
 }
 
@@ -294,6 +307,8 @@ static void check_places(const struct dispatch *dispatch, struct handover *h)
 
 void dispatch_pass_lanes(struct dispatch *dispatch, struct handover *h)
 {
+	if (handover_has(h, "purse"))
+		purse_pass(dispatch->purse, h);
 	handover_begin(h, "lanes");
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
 		if (handover_has(h, dispatch->lanes[i]->name))

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "core/store.h"
+#include "io/handover.h"
 #include "policy/price.h"
 
 struct run {
@@ -124,6 +125,35 @@ void purse_settle(struct purse *purse, const char *run_id, int64_t reserved_e10,
 	if (run->calls > 0)
 		run->calls--;
 	budget_settle(&run->budget, reserved_e10, real_e10);
+}
+
+static void pass_run(struct purse *purse, struct handover *h, const struct run *from)
+{
+	AUTO(mem_free_str) char *id = from ? mem_strdup(from->id) : NULL;
+	struct budget budget = from ? from->budget : (struct budget){ .most = 0 };
+
+	handover_begin(h, NULL);
+	handover_text(h, "run", &id);
+	handover_time(h, "mostE10", &budget.most);
+	handover_time(h, "spentE10", &budget.spent);
+	handover_end(h);
+	if (from)
+		return;
+	if (!id) {
+		handover_fault(h, "a budget is nobody's");
+		return;
+	}
+	budget.reserved = 0;
+	find_or_make(purse, id)->budget = budget;
+}
+
+void purse_pass(struct purse *purse, struct handover *h)
+{
+	size_t count = handover_begin_list(h, "purse", map_len(purse->runs)), cursor = 0;
+
+	for (size_t i = 0; i < count; i++)
+		pass_run(purse, h, handover_is_read(h) ? NULL : map_next(purse->runs, &cursor));
+	handover_end(h);
 }
 
 /* "$5.00"; four decimals below a dollar. */

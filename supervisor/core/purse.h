@@ -9,15 +9,16 @@
  *	case BUDGET_OVER:   reason = purse_over(); if (reason) store_pause_run(store, run, budget_e10, reason)
  *
  * and says purse_settle() when the call is over: with its real cost on an answer, with 0 without one. The
- *books in the database are read every few seconds (purse_read()), with what other nodes have recorded; what
- *those have reserved is not seen. So each of several nodes may pass a budget by what the others spent or
- *began in the last few seconds. */
+ * books in the database are read every few seconds (purse_read()), with what other nodes have recorded; what
+ * those have reserved is not seen. So each of several nodes may pass a budget by what the others spent or
+ * began in the last few seconds. */
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "policy/budget.h"
 
+struct handover;
 struct purse;
 struct store_pair;
 
@@ -33,6 +34,10 @@ enum budget_verdict purse_look(const struct purse *purse, const char *run_id, in
 /* Also for calls that were under way before an upgrade: then without asking. */
 void purse_reserve(struct purse *purse, const char *run_id, int64_t cost_e10);
 void purse_settle(struct purse *purse, const char *run_id, int64_t reserved_e10, int64_t real_e10);
+
+/* Budgets and what was spent, while the daemon's program is replaced; what is reserved is reserved anew, by
+ * the calls that are under way. */
+void purse_pass(struct purse *purse, struct handover *h);
 
 /* The budget of the run is used up: why, one fresh line, and the budget that is meant, for store_pause_run().
  * NULL when that has been told since purse_read() last found the run active. */

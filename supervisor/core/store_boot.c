@@ -87,6 +87,7 @@ static void ask(struct store *store, const char *sql, struct db_params *params, 
 static void finish_boot(struct store *store)
 {
 	store->boot = BOOT_DONE;
+	store->fresh_node = false;
 	store_set_ready(store, true);
 }
 
@@ -128,7 +129,6 @@ static void on_taken_back(void *arg, const struct db_reply *reply)
 	CRASH_POINT("store.taken_back");
 	log_info("store.registered", "node=%lld taken_back=%lld", (long long)store->node_id,
 		 (long long)db_int(reply->rows, 0, 0));
-	store->fresh_node = false;
 	if (store->today_told)
 		finish_boot(store);
 	else

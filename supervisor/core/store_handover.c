@@ -13,6 +13,8 @@ void store_pass(struct store *store, struct handover *h)
 {
 	handover_time(h, "node", &store->node_id);
 	handover_bool(h, "freshNode", &store->fresh_node);
+	if (handover_has(h, "todayTold"))
+		handover_bool(h, "todayTold", &store->today_told);
 	store_events_pass(store, h);
 }
 

@@ -39,7 +39,7 @@ struct store {
 	size_t migration_count, migration;
 	int64_t node_id; /* 0 before the first registration */
 	bool today_told; /* on_today was called, or needs not be */
-	bool fresh_node; /* registered, but what earlier boots held is not taken back yet */
+	bool fresh_node; /* registered, but what earlier boots held and spent is not known yet */
 
 	/* store_claim.c */
 	struct map *known;   /* job id → struct known: handed out, end not committed yet */
