@@ -9,6 +9,7 @@
 #include "core/grants.h"
 #include "core/lane.h"
 #include "core/probe.h"
+#include "core/purse.h"
 #include "core/run_watch.h"
 
 static void say(struct dispatch_wait *wait, const char *text)
@@ -200,5 +201,10 @@ bool dispatch_why_job(const struct dispatch *dispatch, int64_t job_id, const cha
 	if (probe->state != PROBE_CALLING)
 		*ret = why_family(dispatch, probe->lane, probe->family,
 				  probe->costed_turn > 0 ? &probe->cost : &typical);
+	if (probe->state != PROBE_CALLING && probe->costed_turn > 0 &&
+	    purse_look(dispatch->purse, probe->run_id, probe->cost.of[GATE_MONEY_DAY]) != BUDGET_OPEN) {
+		ret->until_ms = 0;
+		say(ret, "the run's budget: calls under way decide whether there is enough left");
+	}
 	return true;
 }
