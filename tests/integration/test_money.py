@@ -62,28 +62,6 @@ def test_spending_counts_every_call(proctor):
     assert sql(proctor, "SELECT unpriced_calls FROM spending WHERE model_id = 'gpt-4o'") == [(0,)]
 
 
-def test_an_estimate_starts_nothing_and_tells_cost_and_time(proctor):
-    definition = define(proctor, 30, followups=1)
-    runs = sql(proctor, "SELECT count(*) FROM runs")
-    told = proctor.call("run.start", definition=definition, models=["gpt-4o", "grok-2", "openai:gpt-none"],
-                        estimate=True, maxTokens=100, budgetUsd=0.001)
-    assert sql(proctor, "SELECT count(*) FROM runs") == runs
-    assert (told["probes"], told["calls"], told["budgetUsd"]) == (90, 180, 0.001)
-    known, simulated, unpriced = told["models"]
-    assert 0 < known["costUsdLow"] < known["costUsdHigh"] == told["costUsdHigh"]
-    assert simulated["simulated"] and simulated["costUsdHigh"] is None and unpriced["costUsdHigh"] is None
-    assert {"lane": "openai", "timeMs": 12000, "limit": "requests/min", "simulated": False} in told["lanes"]
-    assert any("no price of openai:gpt-none" in line for line in told["warnings"])
-    assert any("more than its budget" in line for line in told["warnings"])
-
-
-def test_an_estimate_is_shown_as_a_table(proctor):
-    definition = define(proctor, 2)
-    done = proctor.proctorctl("run", "start", definition, "--models", "gpt-4o", "--estimate")
-    assert done.returncode == 0, done.stderr
-    assert "Cost, high" in done.stdout and "requests/min" in done.stdout
-
-
 def test_an_estimate_refuses_what_a_start_refuses(proctor):
     with pytest.raises(ControlError, match="there is no definition"):
         proctor.call("run.start", definition="nothing", models=["gpt-4o"], estimate=True)
