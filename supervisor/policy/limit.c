@@ -62,11 +62,25 @@ static int64_t ramped(const struct limit *l, int64_t rate, int64_t now_ms)
 	return most(1, rate / RAMP_FLOOR + (rate - rate / RAMP_FLOOR) * step / RAMP_STEPS);
 }
 
+/* Earns what each step of the ramp let it earn, until now. */
+static void climb(const struct limit *l, int64_t now_ms, struct bucket *pace)
+{
+	int64_t rate = limit_rate(l), burst = burst_of(l, rate), at_ms;
+
+	if (pace->stamp_ms - l->born_ms >= l->params.ramp_ms)
+		return;
+	for (int64_t step = 1; step <= RAMP_STEPS; step++) {
+		at_ms = l->born_ms + (step * l->params.ramp_ms + RAMP_STEPS - 1) / RAMP_STEPS;
+		if (at_ms > pace->stamp_ms && at_ms <= now_ms)
+			bucket_set_rate(pace, ramped(l, rate, at_ms), burst, at_ms);
+	}
+}
+
 void limit_set_pace(struct limit *l, int64_t now_ms)
 {
 	int64_t rate = limit_rate(l);
 
-	bucket_set_rate(&l->pace, ramped(l, rate, now_ms), burst_of(l, rate), now_ms);
+	bucket_set_rate(&l->pace, ramped(l, rate, most(now_ms, l->pace.stamp_ms)), burst_of(l, rate), now_ms);
 }
 
 /* ---- making ---- */
@@ -136,11 +150,17 @@ int limit_configure(struct limit *l, const struct limit_params *params, int64_t 
 
 /* ---- a call ---- */
 
-/* Nobody knows what was sent before we began: it counts as if the rate had been used in full, and evenly. */
+/* Until nothing that was sent before we began can count any more. */
+static int64_t before_ms(const struct limit *l, int64_t now_ms)
+{
+	return l->params.span_ms + guard_ms(l->params.span_ms) - most(0, now_ms - l->begun_ms);
+}
+
+/* Nobody knows what was sent before we began: it counts as if the rate had been used in full, and evenly, and
+ * the last of it was still on its way. */
 static int64_t assumed(const struct limit *l, int64_t now_ms)
 {
-	int64_t span_ms = l->params.span_ms + guard_ms(l->params.span_ms);
-	int64_t left_ms = span_ms - most(0, now_ms - l->begun_ms);
+	int64_t span_ms = l->params.span_ms, left_ms = least(before_ms(l, now_ms), span_ms);
 
 	return left_ms > 0 ? (limit_rate(l) * left_ms + span_ms - 1) / span_ms : 0;
 }
@@ -149,13 +169,13 @@ static int64_t window_wait(const struct limit *l, int64_t now_ms, int64_t cost)
 {
 	int64_t rate = limit_rate(l), before = assumed(l, now_ms);
 	int64_t excess = window_sum(l->spent, now_ms) + before + cost - rate;
-	int64_t span_ms = l->params.span_ms + guard_ms(l->params.span_ms);
 
 	if (excess <= 0)
 		return 0;
 	/* What is assumed runs out evenly, and all of it before anything that was spent since. */
 	if (excess <= before)
-		return excess * span_ms / rate + 1;
+		return before_ms(l, now_ms) - (before - excess) * l->params.span_ms / rate +
+		       most(0, l->begun_ms - now_ms);
 	return window_wait_ms(l->spent, now_ms, rate - cost);
 }
 
@@ -164,8 +184,7 @@ static struct bucket pace_at(const struct limit *l, int64_t now_ms)
 {
 	struct bucket pace = l->pace;
 
-	if (now_ms - l->born_ms < l->params.ramp_ms)
-		bucket_set_rate(&pace, ramped(l, limit_rate(l), now_ms), pace.burst, now_ms);
+	climb(l, now_ms, &pace);
 	return pace;
 }
 
@@ -218,6 +237,7 @@ static void charge(struct limit *l, int64_t now_ms, int64_t cost)
 
 void limit_take(struct limit *l, int64_t now_ms, int64_t cost)
 {
+	climb(l, now_ms, &l->pace);
 	limit_set_pace(l, now_ms);
 	note_pace(l, now_ms);
 	if (l->granted)
