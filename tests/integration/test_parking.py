@@ -1,4 +1,4 @@
-"""Parking and the breaker: a provider without credit, with a bad key or out of order costs its calls, not its probes."""
+"""Parking and the breaker: a provider without credit, with a bad key or out of order costs calls, not probes."""
 
 import os
 import signal
