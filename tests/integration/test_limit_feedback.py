@@ -4,7 +4,7 @@ import pytest
 
 from harness import place
 from harness.proctor import merge_ini
-from probing import figures, lane, script, show, start, wait_end
+from probing import lane, ledger, script, show, start, wait_end
 
 pytest_plugins = ["probe_fixtures"]
 
@@ -42,7 +42,7 @@ def test_a_refusal_pauses_the_models_of_its_own_limit_and_no_other(simulator, ma
         place.wait_until(lambda: show(daemon, slow)["waiting"], 5, "the wait")
         quick = start(daemon, 20, ["gpt-3.5-turbo"])
         assert wait_end(daemon, quick, deadline=4)["progress"]["completed"] == 20
-        assert figures(simulator)["refused"] == 1
+        assert len(ledger(simulator, status=429)) == 1
         assert show(daemon, slow)["progress"]["completed"] == 0
         assert wait_end(daemon, slow)["progress"]["completed"] == 4
 
