@@ -178,6 +178,7 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 	probe->lane->last_success_ms = dispatch_now_ms(dispatch);
 	run_watch_on_turn(dispatch->watch, probe->run_id);
 	probe->lane->refused_keys = 0;
+	lane_note_answer(probe->lane, probe->model_id, dispatch_now_ms(dispatch));
 	probe->limited_since_ms = 0;
 	costing_answered(dispatch->costing, probe, &real, &cost);
 	gate_hear(probe->lane->gate, &probe->ticket, dispatch_now_ms(dispatch), &told);
@@ -300,6 +301,7 @@ static void add_today(struct lane *lane, const struct store_spent *spent)
 {
 	size_t family = lane_family_of(lane, spent->model_id);
 
+	lane->has_worked = lane->has_worked || spent->calls > 0;
 	gate_add_used(lane->gate, gate_holder(lane->gate, family, GATE_REQUESTS_DAY), GATE_REQUESTS_DAY,
 		      spent->calls);
 	gate_add_used(lane->gate, gate_holder(lane->gate, family, GATE_MONEY_DAY), GATE_MONEY_DAY,

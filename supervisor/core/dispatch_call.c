@@ -272,6 +272,10 @@ void dispatch_call_over(struct dispatch *dispatch, struct probe *probe, enum gat
 	bool was_parked = gate_parked_reason(lane->gate) != NULL;
 	enum gate_breaker_view was = gate_breaker(lane->gate);
 
+	/* What has never answered may be a wrong address, and what fails while others answer is one model's
+	 * trouble: no breaker waits for that, and its probes fail with the reason. */
+	if (end == GATE_BROKEN && !lane_is_at_fault(lane, probe->model_id, dispatch_now_ms(dispatch)))
+		end = GATE_FAILED;
 	purse_settle(dispatch->purse, probe->run_id, probe->ticket.reserved.of[GATE_MONEY_DAY],
 		     real ? real->of[GATE_MONEY_DAY] : 0);
 	if (gate_leave(lane->gate, &probe->ticket, dispatch_now_ms(dispatch), end, real, clock_random()))

@@ -148,11 +148,11 @@ static bool is_key_refused(struct dispatch *dispatch, struct lane *lane, const s
 
 /* ---- failures ---- */
 
-/* The probe keeps its place at the head of its queue, while its lane waits. */
-static void wait_in_lane(struct probe *probe, const struct msg *msg)
+/* The probe goes back into its queue, `front` = to the place that it had, while its lane waits. */
+static void wait_in_lane(struct probe *probe, const struct msg *msg, bool front)
 {
 	mem_set_str(&probe->lane->last_error, mem_printf("%s: %s", msg->error_code, msg->error_message));
-	lane_queue(probe->lane, probe, true);
+	lane_queue(probe->lane, probe, front);
 }
 
 static void wait_out_limit(struct dispatch *dispatch, struct probe *probe, const struct msg *msg,
@@ -165,7 +165,7 @@ static void wait_out_limit(struct dispatch *dispatch, struct probe *probe, const
 		probe->limited_since_ms = dispatch_now_ms(dispatch);
 	log_info("lane.limited", "lane=%s wait_ms=%lld run=%s job=%lld", lane->name, (long long)delay_ms,
 		 probe->run_id, (long long)probe->id);
-	wait_in_lane(probe, msg);
+	wait_in_lane(probe, msg, true);
 }
 
 static void try_later(struct dispatch *dispatch, struct probe *probe, const struct msg *msg, int64_t delay_ms)
@@ -209,16 +209,19 @@ static void on_failure(struct dispatch *dispatch, struct probe *probe, const str
 		dispatch_end_cancelled(dispatch, probe);
 		return;
 	}
-	/* Who is sent ahead to find out whether the provider is back does not pay for it. */
-	if (trial && dispatch_end_of(msg) == GATE_BROKEN) {
-		wait_in_lane(probe, msg);
+	/* Who is sent ahead to find out whether the provider is back does not pay for it, and another goes
+	 * next time; but what breaks every provider comes to its end. */
+	if (trial && dispatch_end_of(msg) == GATE_BROKEN &&
+	    probe->trials < dispatch->config->retry.max_tries) {
+		probe->trials++;
+		wait_in_lane(probe, msg, false);
 		return;
 	}
 	probe->fails = verdict->fails;
 	switch (verdict->action) {
 	case RETRY_FAIL:
 		if (is_key_refused(dispatch, probe->lane, msg)) {
-			wait_in_lane(probe, msg);
+			wait_in_lane(probe, msg, true);
 			break;
 		}
 		error = msg_outcome_error(msg);
@@ -232,7 +235,7 @@ static void on_failure(struct dispatch *dispatch, struct probe *probe, const str
 		break;
 	case RETRY_PARK_LANE:
 		park(dispatch, probe->lane, GATE_PARK_QUOTA, msg->error_message);
-		wait_in_lane(probe, msg);
+		wait_in_lane(probe, msg, true);
 		break;
 	}
 }

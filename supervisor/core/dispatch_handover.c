@@ -284,6 +284,8 @@ static void pass_lane(struct dispatch *dispatch, struct lane *lane, struct hando
 	handover_time(h, "failed", &lane->failed);
 	handover_time(h, "retried", &lane->retried);
 	handover_time(h, "limited", &lane->limited);
+	if (handover_has(h, "hasWorked"))
+		handover_bool(h, "hasWorked", &lane->has_worked);
 	if (handover_has(h, "refusedKeys"))
 		handover_int(h, "refusedKeys", 0, INT_MAX, &lane->refused_keys);
 	handover_time(h, "lastSuccessMs", &lane->last_success_ms);

@@ -206,6 +206,8 @@ void lane_free(struct lane **lane)
 	loop_timer_free(&(*lane)->timer);
 	free((*lane)->families);
 	free((*lane)->last_error);
+	free((*lane)->talk.model);
+	free((*lane)->talk.failing);
 	free((*lane)->name);
 	mem_free(lane);
 }
@@ -224,6 +226,39 @@ int lane_configure(struct lane *lane, const struct config *config, int64_t now_m
 	describe(lane, provider);
 	refile_all(lane);
 	return 0;
+}
+
+/* ---- whose failure it is ---- */
+
+enum { RECENT_MS = 600000 }; /* an answer this old says nothing of the present any more */
+
+void lane_note_answer(struct lane *lane, const char *model_id, int64_t now_ms)
+{
+	lane->has_worked = true;
+	if (!lane->talk.model || strcmp(lane->talk.model, model_id) != 0) {
+		lane->talk.others_ms = lane->talk.model_ms;
+		mem_set_str(&lane->talk.model, mem_strdup(model_id));
+	}
+	lane->talk.model_ms = now_ms;
+	mem_set_str(&lane->talk.failing, NULL);
+	lane->talk.several_fail = false;
+}
+
+static bool others_answer(const struct lane *lane, const char *model_id, int64_t now_ms)
+{
+	bool own = lane->talk.model && strcmp(lane->talk.model, model_id) == 0;
+	int64_t at_ms = own ? lane->talk.others_ms : lane->talk.model_ms;
+
+	return at_ms > 0 && now_ms - at_ms < RECENT_MS;
+}
+
+bool lane_is_at_fault(struct lane *lane, const char *model_id, int64_t now_ms)
+{
+	if (!lane->talk.failing)
+		lane->talk.failing = mem_strdup(model_id);
+	else if (strcmp(lane->talk.failing, model_id) != 0)
+		lane->talk.several_fail = true;
+	return lane->has_worked && (lane->talk.several_fail || !others_answer(lane, model_id, now_ms));
 }
 
 /* ---- who waits ---- */

@@ -40,6 +40,14 @@ struct lane {
 	struct loop_timer *timer; /* next time the gate may open by itself */
 	bool simulated; /* its answers are not a provider's: base_url names the simulator, or FAIL_MODEL_ID */
 	int refused_keys; /* AUTH_ERRORs since the last answer */
+	bool has_worked;  /* it has answered today, or since start: when it fails, that may pass */
+	struct {
+		char *model;	   /* that answered last; NULL = none yet */
+		int64_t others_ms; /* when another one did; 0 = never */
+		int64_t model_ms;  /* when it did */
+		char *failing;	   /* of the first failure since then; NULL = none */
+		bool several_fail; /* and another one failed too */
+	} talk;
 	/* Since start, for people. */
 	int64_t calls, turns, completed, failed, retried, limited;
 	int64_t last_success_ms; /* monotonic; 0 = none yet */
@@ -65,6 +73,12 @@ size_t lane_family_of(struct lane *lane, const char *model_id);
 void lane_queue(struct lane *lane, struct probe *probe, bool front);
 void lane_wait_between(struct lane *lane, struct probe *probe);
 void lane_unlink(struct lane *lane, struct probe *probe);
+
+/* A model has answered. */
+void lane_note_answer(struct lane *lane, const char *model_id, int64_t now_ms);
+/* The provider failed a call of a model. Whether that is the provider's failure, and not the model's alone:
+ * of a provider that has worked, and of which no other model answers. */
+bool lane_is_at_fault(struct lane *lane, const char *model_id, int64_t now_ms);
 
 /* Parts of the base_url that name a simulator: such a lane's answers are simulated. */
 bool lane_url_is_simulator(const char *base_url);

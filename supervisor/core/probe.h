@@ -66,6 +66,7 @@ struct probe {
 	struct probe_input *sizes; /* NULL until they are asked for */
 
 	int fails, deaths, solo_deaths;
+	int trials; /* failed, made for a lane whose provider had failed: they count for no fails */
 	int64_t limited_since_ms; /* monotonic; 0 = not waiting out a rate limit */
 	int64_t call_ms;	  /* when the present call was permitted */
 	int64_t queued_ms;	  /* when it came into this node's queue */

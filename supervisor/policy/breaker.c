@@ -3,7 +3,7 @@
 #include "policy/jitter.h"
 
 const struct breaker_params breaker_defaults = {
-	.window = 20, .failures = 10, .open_ms = 5000, .open_max_ms = 120000
+	.window = 10, .failures = 10, .open_ms = 5000, .open_max_ms = 120000
 };
 
 bool breaker_lets(const struct breaker *b, int64_t now_ms)

@@ -15,7 +15,7 @@ struct breaker_params {
 	int64_t open_max_ms;
 };
 
-extern const struct breaker_params breaker_defaults; /* 20, 10, 5 s, 2 min */
+extern const struct breaker_params breaker_defaults; /* 10 of 10, 5 s, 2 min */
 
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 

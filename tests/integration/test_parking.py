@@ -69,6 +69,8 @@ def test_a_refused_key_costs_a_run_a_few_probes_and_the_rest_wait_for_a_good_one
 def test_a_storm_of_server_errors_opens_the_breaker_and_shrinks_no_limit(make_lane, simulator):
     quick = {"retry": {"base_delay": "20ms", "max_delay": "50ms", "max_tries": 50}}
     with make_lane(quick, requests_per_minute=6000, tokens_per_minute=10**7) as daemon:
+        # What has never answered may be a wrong address, and is waited for by no breaker.
+        wait_end(daemon, start(daemon, 1))
         before = limits(daemon)
         script(simulator, ("status=500", {}))
         run = start(daemon, 30)
@@ -81,7 +83,7 @@ def test_a_storm_of_server_errors_opens_the_breaker_and_shrinks_no_limit(make_la
 
 def test_one_bad_model_among_good_ones_does_not_open_the_breaker(make_lane, simulator):
     # One try each: retries of the bad model alone, with no good call between them, may well open it.
-    with make_lane({"retry": {"max_tries": 1}}) as daemon:
+    with make_lane({"retry": {"base_delay": "20ms", "max_delay": "50ms"}}) as daemon:
         script(simulator, ("status=500", {"model": "gpt-4"}))
         run = start(daemon, 40, ["gpt-4", "gpt-3.5-turbo", "gpt-4o"])
         assert wait_end(daemon, run)["progress"] == {"total": 120, "completed": 80, "failed": 40, "cancelled": 0}
@@ -98,3 +100,11 @@ def test_the_death_of_a_worker_is_not_the_providers_failure(make_lane, simulator
         assert wait_end(daemon, run)["progress"]["completed"] == 20
         assert lane(daemon)["breaker"] == "closed" and lane(daemon)["why"] == ""
         assert not [line for line in daemon.log_lines() if "lane.breaker_open" in line]
+
+
+def test_a_provider_that_never_answered_fails_its_probes_with_the_reason(make_lane, simulator):
+    script(simulator, ("status=500", {}))
+    with make_lane({"retry": {"base_delay": "20ms", "max_delay": "50ms"}}) as daemon:
+        run = start(daemon, 30)
+        assert wait_end(daemon, run)["progress"]["failed"] == 30
+        assert lane(daemon)["breaker"] == "closed"

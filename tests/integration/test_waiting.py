@@ -126,8 +126,9 @@ def test_a_parked_provider_is_told_with_its_words(proctor, simulator):
 
 
 def test_an_open_breaker_is_told(make_proctor, simulator):
-    script(simulator, ("status=500", {}))
     with make_proctor({"retry": {"base_delay": "20ms", "max_delay": "20ms", "max_tries": 50}}) as daemon:
+        wait_end(daemon, start(daemon, 1))
+        script(simulator, ("status=500", {}))
         run = start(daemon, 30)
         place.wait_until(lambda: lane(daemon)["state"] == "failing", 10, "the breaker to open")
         place.wait_until(lambda: any(wait["why"].startswith("the provider fails; a trial call ")
