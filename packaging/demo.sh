@@ -123,6 +123,17 @@ write_ini() {
 		require_healthy = yes
 	END
 	(umask 077 && : >"$folder/keys.env")
+	# Fourteen calls need not be spread over a minute: what a real provider tells of its limits is kept all the same.
+	for provider in "${real[@]}"; do
+		cat >>"$folder/proctor.ini" <<-END
+
+			[provider:$provider]
+			tokens_per_minute = 0
+			input_tokens_per_minute = 0
+			output_tokens_per_minute = 0
+			ramp_up = 0s
+		END
+	done
 	[[ ${#simulated[@]} -gt 0 ]] || return 0
 	cat >>"$folder/proctor.ini" <<-END
 

@@ -82,7 +82,6 @@ def test_a_storm_of_server_errors_opens_the_breaker_and_shrinks_no_limit(make_la
 
 
 def test_one_bad_model_among_good_ones_does_not_open_the_breaker(make_lane, simulator):
-    # One try each: retries of the bad model alone, with no good call between them, may well open it.
     with make_lane({"retry": {"base_delay": "20ms", "max_delay": "50ms"}}) as daemon:
         script(simulator, ("status=500", {"model": "gpt-4"}))
         run = start(daemon, 40, ["gpt-4", "gpt-3.5-turbo", "gpt-4o"])
