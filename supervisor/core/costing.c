@@ -141,6 +141,10 @@ void costing_next(struct costing *costing, struct probe *probe)
 	tokens = estimate_call(estimate_of(costing, probe->model_id), bytes, probe->sizes->max_tokens);
 	tokens.input += probe->context_tokens;
 	charge_reserve(probe->lane->name, tokens, probe->sizes->max_tokens, &probe->cost);
+	/* A limit that was taken too little of is made up for in a minute, money is not: it is reserved for
+	 * the longest answer that may come. */
+	if (probe->sizes->max_tokens > 0)
+		tokens.output = probe->sizes->max_tokens;
 	put_money(costing, probe, &tokens, &probe->cost);
 	probe->costed_turn = turn;
 }

@@ -125,7 +125,7 @@ static void settle(struct gate *g, const struct gate_ticket *t, int64_t now_ms, 
 		cost = charged(t, u, end, real);
 		if (!gate_is_paced(u)) {
 			/* What was reserved yesterday was counted yesterday. */
-			if (t->own.day == g->day)
+			if (s && t->own.day == g->day)
 				count(gate_day_of(s, u), cost - reserved);
 			continue;
 		}

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from harness.control import ControlError
-from probing import define, running, script, sql, start, wait_end
+from probing import running, script, sql, start, wait_end
 
 pytest_plugins = ["probe_fixtures"]
 
