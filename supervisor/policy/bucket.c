@@ -14,7 +14,9 @@ static int64_t level_at(const struct bucket *b, int64_t now_ms)
 {
 	int64_t missing = full(b) - b->level, elapsed = now_ms - b->stamp_ms;
 
-	if (elapsed <= 0 || b->rate == 0 || missing <= 0)
+	if (missing < 0)
+		return now_ms - b->above_ms > BUCKET_LATE_MS ? full(b) : b->level;
+	if (elapsed <= 0 || b->rate == 0)
 		return b->level;
 	return elapsed > missing / b->rate ? full(b) : b->level + elapsed * b->rate;
 }
@@ -68,8 +70,13 @@ void bucket_take(struct bucket *b, int64_t now_ms, int64_t cost)
 
 void bucket_give(struct bucket *b, int64_t now_ms, int64_t amount)
 {
+	bool was_above;
+
 	advance(b, now_ms);
+	was_above = b->level > full(b);
 	b->level += amount * b->per_ms;
+	if (!was_above)
+		b->above_ms = b->stamp_ms;
 }
 
 static int64_t whole(const struct bucket *b, int64_t level)

@@ -20,6 +20,7 @@ struct bucket {
 	int64_t level;	/* parts of 1/per_ms; nothing is earned from burst * per_ms + rate * BUCKET_LATE_MS on
 			 */
 	int64_t stamp_ms; /* of `level` */
+	int64_t above_ms; /* since when the level is more than is earned up to; meaningful only while it is */
 };
 
 /* An empty one. */
@@ -35,7 +36,9 @@ int64_t bucket_wait_ms(const struct bucket *b, int64_t now_ms, int64_t cost);
 /* Takes `cost`, whatever is there. */
 void bucket_take(struct bucket *b, int64_t now_ms, int64_t cost);
 
-/* Gives back what had been taken, also beyond the burst: what waits could have had it all the time. */
+/* Gives back what had been taken, also beyond the burst: what waits could have had it all the time. What
+ * nobody takes of that within BUCKET_LATE_MS is gone, as if it had never been taken and the bucket had been
+ * full. */
 void bucket_give(struct bucket *b, int64_t now_ms, int64_t amount);
 
 /* Whole tokens at now_ms, rounded down; negative while in debt. */

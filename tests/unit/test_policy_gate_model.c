@@ -228,7 +228,9 @@ static void end_trial(enum gate_end end)
 static void leave(void)
 {
 	struct gate_cost real = some_cost();
-	enum gate_end end = (enum gate_end)model_below(5);
+	/* Some phases are an outage of the provider: else no breaker would see so many failures in a row. */
+	bool outage = acc.phase % 8 == 0 && model_chance(97);
+	enum gate_end end = outage ? GATE_BROKEN : (enum gate_end)model_below(5);
 	struct call *c, *last;
 
 	if (!acc.count)
