@@ -40,12 +40,12 @@ static void fill_day(struct item *item, const struct known *known, struct store_
 static void fill_slots(const struct shared_lane *sl, size_t scope, struct item *item,
 		       const struct known *known, struct store_ask *ask)
 {
-	/* Fewer than are under way there cannot be. */
 	ask->wants = known->keep + item->wants;
-	ask->rest = known->rest < ask->wants ? known->rest : ask->wants;
-	if (ask->rest < known->keep)
-		ask->rest = known->keep;
-	item->has = ask->rest;
+	if (item->has > ask->wants)
+		item->has = ask->wants;
+	/* Fewer than are under way cannot be given back yet, but no call takes the place of one that ends. */
+	ask->rest = item->has > known->keep ? item->has : known->keep;
+	item->had = ask->rest;
 	gate_set_slots(sl->lane->gate, scope, (int)item->has);
 }
 
@@ -148,13 +148,12 @@ static void got(struct grants *g, const struct place *at, const struct store_gra
 			got_paced(g, item, &known, grant);
 		return;
 	}
-	item->has += grant->granted;
 	if (at->kind != SLOTS) {
+		item->has += grant->granted;
 		gate_set_day_cap(sl->lane->gate, at->scope, at->kind, item->has > 0 ? item->has : 0);
 		return;
 	}
-	item->had = item->has;
-	item->has = item->has > known.keep ? item->has : known.keep;
+	item->has = item->had + grant->granted;
 	gate_set_slots(sl->lane->gate, at->scope, (int)item->has);
 }
 

@@ -34,7 +34,7 @@ struct known grants_know(const struct shared_lane *sl, size_t scope, unsigned ki
 		if (known.rate && view.learned_concurrency && view.learned_concurrency < known.rate)
 			known.rate = view.learned_concurrency;
 		known.keep = view.in_flight;
-		known.rest = item->has;
+		known.rest = item->has > known.keep ? item->has : known.keep;
 	} else if (kind < GATE_UNITS && view.unit[kind].set) {
 		known.rate = view.unit[kind].configured;
 		known.rest = item->has - view.unit[kind].used;
@@ -81,6 +81,9 @@ static int64_t due_slots(const struct item *item, const struct known *known)
 		due = item->asked_ms + (known->rest > known->keep ? SLOTS_MS : AGAIN_MS);
 	if (due && due < item->again_ms)
 		due = item->again_ms;
+	/* Others wait for what is to be given back as calls end. */
+	if (item->has < item->had)
+		due = grants_earliest(due, item->asked_ms + SLOTS_MS);
 	return known->rest > 0 || item->had > 0 ? grants_earliest(due, item->asked_ms + SLOTS_LOOK_MS) : due;
 }
 
