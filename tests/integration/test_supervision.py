@@ -107,8 +107,11 @@ def test_a_turn_that_was_received_is_never_bought_twice(make_daemon, simulator, 
     simulator.post("/_sim/script", {"rules": [{"do": "hang", "match": {"turn": 2}, "times": 10}]})
     run = start_run(daemon, [f"question {number}" for number in range(10)])
     assert simulator.get("/_sim/wait", asked=20, timeout=15)["met"]
-    for pid in daemon.worker_pids():
-        os.kill(pid, signal.SIGKILL)
+    # Both at one stroke: what the first one held must not be with the other when that dies too.
+    pids = daemon.worker_pids()
+    for signo in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, signo)
     completed(daemon, run)
     assert bought_twice(simulator) == []
     assert simulator.get("/_sim/stats")["providers"]["openai"]["bought"] == 30

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from harness import place
+from harness.control import ControlError
 from probing import connect, hold, lane, script, show, sql, start, wait_asked, wait_end, wait_progress
 
 pytest_plugins = ["probe_fixtures", "trouble_fixtures"]
@@ -202,8 +203,18 @@ def test_no_worker_is_told(proctor):
         run = start(proctor, 2)
         wait_why(proctor, run, "no worker is ready")
     finally:
-        proctor.call("services.start", name="probe")
+        place.wait_until(lambda: is_started(proctor, "probe"), 15, "the pool to have stopped, and to start")
     assert wait_end(proctor, run)["status"] == "COMPLETED"
+
+
+def is_started(daemon, name):
+    """False while it is still stopping."""
+    try:
+        daemon.call("services.start", name=name)
+    except ControlError as error:
+        assert "stopping" in str(error)
+        return False
+    return True
 
 
 def test_a_database_that_is_away_is_told_by_the_providers(on_server, server):

@@ -34,7 +34,8 @@ def test_kill_9_of_the_daemon_leaves_no_survivor_and_the_next_start_reclaims_soc
     assert os.path.exists(tree.socket_path), "a sudden death leaves the socket"
     tree.start()
     tree.wait_up("a", "b", "postgres")
-    assert tree.wait_ready().call("status")["state"] == "ready"
+    tree.wait_ready()
+    place.wait_until(lambda: tree.call("status")["state"] == "ready", 10, "all to be well")
     tree.stop()
     place.wait_until(lambda: services.living() == [], 2, "the end of what escaped")
 
