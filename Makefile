@@ -44,7 +44,7 @@ CLIENT_LIBS = -ljansson -lyaml
 TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lm -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests man demo check bench chaos lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests man demo check bench chaos soak lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -186,6 +186,11 @@ chaos: ## kill workers, daemon and Postgres for minutes and prove that nothing i
 	@packaging/deps.sh check
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@$(PYTHON) tests/chaos $(OPTIONS)
+
+soak: ## do a day's work in minutes, with restarts and reloads, and prove that memory stays flat; OPTIONS="--jobs 43200"
+	@packaging/deps.sh bench
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(PYTHON) tests/soak $(OPTIONS)
 
 lint: ## check format, layers, scripts and Python
 	@packaging/lint/run.sh
