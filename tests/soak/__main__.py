@@ -1,4 +1,4 @@
-"""`make soak`: a day's work in minutes, with restarts and reloads, after which the daemon must hold what it held before.
+"""`make soak`: a day's work in minutes, with restarts and reloads, behind which the daemon must hold what it held.
 
     python3 tests/soak [--jobs N] [--restarts N] [--reloads N] [--rounds N]
 
