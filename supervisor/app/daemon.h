@@ -16,6 +16,7 @@ struct embedded;
 struct healthcheck;
 struct loop;
 struct loop_timer;
+struct manager;
 struct models;
 struct program;
 struct provider_checks;
@@ -57,6 +58,7 @@ struct daemon {
 	struct dispatch *dispatch;
 	struct healthcheck *health;
 	struct provider_checks *checks;
+	struct manager *manager;
 	struct embedded *embedded; /* NULL with a database URL of the user's own */
 	struct commands *commands;
 	struct program *program; /* commands and environments of the children */
