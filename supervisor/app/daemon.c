@@ -62,6 +62,7 @@ void daemon_shutdown(struct daemon *daemon)
 			 (long long)grace_ms);
 		sdnotify_send("STOPPING=1");
 		daemon->phase = DAEMON_STOPPING;
+		manager_tell(daemon->manager);
 		dispatch_stop(daemon->dispatch);
 	}
 	suptree_stop(tree_nodes(daemon->tree));

@@ -68,10 +68,10 @@ static void tell_status(struct manager *manager)
 	mem_set_str(&manager->told, status);
 }
 
-static void look(void *arg)
+void manager_tell(struct manager *manager)
 {
-	struct manager *manager = arg;
-
+	if (!sdnotify_path())
+		return;
 	if (sdnotify_watchdog_ms() > 0)
 		sdnotify_send("WATCHDOG=1");
 	if (manager->daemon->phase == DAEMON_STOPPING) {
@@ -81,6 +81,11 @@ static void look(void *arg)
 	}
 	tell_status(manager);
 	loop_timer_start(manager->timer, manager->look_ms);
+}
+
+static void look(void *arg)
+{
+	manager_tell(arg);
 }
 
 void manager_new(struct daemon *daemon, struct manager **ret)

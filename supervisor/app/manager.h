@@ -9,6 +9,10 @@ struct daemon;
 struct manager;
 
 void manager_new(struct daemon *daemon, struct manager **ret);
+
+/* Tells at once what would be told within some seconds. */
+void manager_tell(struct manager *manager);
+
 void manager_free(struct manager **manager);
 
 #endif
