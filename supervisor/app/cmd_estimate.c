@@ -289,11 +289,12 @@ static const char *source_of(int64_t rate, int64_t configured, int64_t told)
 
 static struct in_force slots_in_force(const struct gate_scope_view *view)
 {
-	int slots = view->concurrency;
+	int slots = view->configured_concurrency;
 
 	if (view->learned_concurrency > 0 && (slots == 0 || view->learned_concurrency < slots))
 		slots = view->learned_concurrency;
-	return (struct in_force){ .rate = slots, .source = source_of(slots, view->concurrency, 0) };
+	return (struct in_force){ .rate = slots,
+				  .source = source_of(slots, view->configured_concurrency, 0) };
 }
 
 static struct in_force in_force(const struct row *row, int64_t now_ms)
