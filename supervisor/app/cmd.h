@@ -21,6 +21,7 @@ struct handover;
 struct commands {
 	struct daemon *daemon;
 	struct control *control;
+	struct roles *roles;
 	struct list imports; /* of struct import (cmd_definition.c): definitions whose pages still arrive */
 };
 

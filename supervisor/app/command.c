@@ -7,6 +7,7 @@
 #include "app/cmd.h"
 #include "app/control.h"
 #include "app/daemon.h"
+#include "app/roles.h"
 #include "app/upgrade.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -230,6 +231,13 @@ static void pass_call(void *arg, struct call *call, struct handover *h)
 		upgrade_await(call_daemon(call), call);
 }
 
+static enum command_role role_of(void *arg, const struct unixsock_peer *peer, int fd)
+{
+	const struct commands *commands = arg;
+
+	return roles_of(commands->roles, peer, fd);
+}
+
 int commands_new(struct daemon *daemon, struct handover *h, struct commands **ret, char **ret_error)
 {
 	const struct config *config = daemon->config;
@@ -239,6 +247,7 @@ int commands_new(struct daemon *daemon, struct handover *h, struct commands **re
 		.mode = config->control.mode,
 		.group = config->control.group,
 		.max_clients = config->control.max_clients,
+		.role_of = role_of,
 		.handle = on_call,
 		.client_gone = on_client_gone,
 		.goes_on = goes_on,
@@ -249,6 +258,7 @@ int commands_new(struct daemon *daemon, struct handover *h, struct commands **re
 
 	commands->daemon = daemon;
 	list_init(&commands->imports);
+	roles_read(config, &commands->roles);
 	if (h)
 		handover_begin(h, "control");
 	r = control_new(daemon->loop, &options, h, &commands->control, ret_error);
@@ -271,12 +281,15 @@ void commands_free(struct commands **commands)
 	*commands = NULL;
 	control_free(&dead->control);
 	cmd_definition_free(dead);
+	roles_free(&dead->roles);
 	mem_free(&dead);
 }
 
 void commands_reconfigure(struct commands *commands)
 {
 	control_set_max_clients(commands->control, commands->daemon->config->control.max_clients);
+	roles_read(commands->daemon->config, &commands->roles);
+	control_review_roles(commands->control);
 }
 
 void commands_pass(struct commands *commands, struct handover *h)

@@ -183,11 +183,6 @@ static void on_drained(void *arg)
 
 /* ---- clients ---- */
 
-static enum command_role role_of(const struct unixsock_peer *peer)
-{
-	return peer->uid == 0 || peer->uid == geteuid() ? COMMAND_ADMIN : COMMAND_OPERATE;
-}
-
 static void refuse_client(struct control *control, int fd, const struct unixsock_peer *peer)
 {
 	char line[200];
@@ -226,7 +221,7 @@ int client_new(struct control *control, int read_fd, int write_fd, const struct 
 	}
 	client->control = control;
 	client->peer = *peer;
-	client->role = role_of(peer);
+	client->role = control->options.role_of(control->options.arg, peer, read_fd);
 	list_init(&client->calls);
 	list_push_back(&control->clients, &client->node);
 	control->count++;
@@ -357,6 +352,17 @@ void control_free(struct control **control)
 void control_set_max_clients(struct control *control, int max_clients)
 {
 	control->options.max_clients = max_clients;
+}
+
+void control_review_roles(struct control *control)
+{
+	list_foreach (node, &control->clients) {
+		struct client *client = client_of(node);
+		int read_fd, write_fd;
+
+		lineconn_fds(client->conn, &read_fd, &write_fd);
+		client->role = control->options.role_of(control->options.arg, &client->peer, write_fd);
+	}
 }
 
 size_t control_clients(const struct control *control)

@@ -25,6 +25,7 @@ struct call;
 struct control;
 struct handover;
 struct loop;
+struct unixsock_peer;
 
 enum call_code {
 	CALL_BAD_REQUEST,     /* not a request: framing, JSON, its shape */
@@ -43,6 +44,8 @@ struct control_options {
 	unsigned mode;
 	const char *group; /* "" = the daemon's own */
 	int max_clients;
+	/* What a peer may; `fd` is its connection. */
+	enum command_role (*role_of)(void *arg, const struct unixsock_peer *peer, int fd);
 	/* A request that is known, allowed and of the right types. `args` is never NULL and valid during the
 	 * call only. The handler owns `call`. */
 	void (*handle)(void *arg, struct call *call, const json_t *args);
@@ -63,6 +66,9 @@ int control_new(struct loop *loop, const struct control_options *options, struct
 void control_free(struct control **control);
 
 void control_set_max_clients(struct control *control, int max_clients);
+
+/* Asks anew what each client may; calls under way go on as what they began as. */
+void control_review_roles(struct control *control);
 
 size_t control_clients(const struct control *control);
 

@@ -5,17 +5,6 @@
 #include "base/mem.h"
 #include "io/lineconn.h"
 
-static const char *role_name(enum command_role role)
-{
-	static const char *const names[] = {
-		[COMMAND_READ] = "read",
-		[COMMAND_OPERATE] = "operate",
-		[COMMAND_ADMIN] = "admin",
-	};
-
-	return names[role];
-}
-
 /* True when the request may go to its handler; else it has been answered. */
 static bool admit(struct client *client, const json_t *id, const char *name, json_t *args,
 		  const struct command **ret)
@@ -29,9 +18,12 @@ static bool admit(struct client *client, const json_t *id, const char *name, jso
 		return false;
 	}
 	if (client->role < command->role) {
-		error = mem_printf("%s is for root and the daemon's own user (you are uid %u, role %s); "
-				   "try it with sudo",
-				   command->name, (unsigned)client->peer.uid, role_name(client->role));
+		const char *needed = command_role_name(command->role);
+
+		error = mem_printf("%s needs the role %s (you are uid %u, with the role %s); try it with "
+				   "sudo, or let [control] %s in proctor.ini name you",
+				   command->name, needed, (unsigned)client->peer.uid,
+				   command_role_name(client->role), needed);
 		call_send_error(client, id, CALL_FORBIDDEN, error);
 		return false;
 	}

@@ -75,6 +75,9 @@ struct daemon {
 	int64_t started_wall_ms;
 };
 
+/* Format and levels of the log as the configuration has them. */
+void daemon_configure_log(const struct config *config);
+
 /* A reload: reads the file again, applies what is live. On a refusal nothing changes, *ret_text is one fresh
  * line that says why, and -EINVAL is returned; else it is a fresh JSON object
  * {"applied":["[section] key",…],"needsRestart":[…],"workersRestarted":true|false}. */

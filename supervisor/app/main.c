@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "app/daemon_private.h"
@@ -392,6 +393,16 @@ static int inherited_state(void)
 	return fd > STDERR_FILENO && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
 }
 
+/* No core of ours or of any child: keys are in it. One byte, because a core that is piped to a program
+ * ignores a limit of 0, and the kernel takes 1 for "none" (core(5), umh_pipe_setup() in the kernel). */
+static void forbid_cores(void)
+{
+	const struct rlimit one = { 1, 1 }, none = { 0, 0 };
+
+	if (setrlimit(RLIMIT_CORE, &one) < 0)
+		(void)setrlimit(RLIMIT_CORE, &none);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = { .state_fd = inherited_state() };
@@ -402,6 +413,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	mem_return_early();
+	forbid_cores();
 	sdnotify_init();
 	if (options.mode == MODE_REHEARSE)
 		guard_unmark();
@@ -411,8 +423,10 @@ int main(int argc, char **argv)
 		config_write(start.config, stdout);
 		return leave(&start, 0);
 	}
-	log_set_level(options.mode == MODE_REHEARSE ? LOG_LEVEL_ERROR
-						    : (enum log_level)start.config->daemon.log_level);
+	if (options.mode == MODE_REHEARSE)
+		log_set_level(LOG_LEVEL_ERROR);
+	else
+		daemon_configure_log(start.config);
 	if (find_paths(&options, start.config, &start.paths, &error) < 0 ||
 	    models_load(start.paths.models, &start.models, &error) < 0 ||
 	    program_new(start.config, &start.paths, &start.program, &error) < 0)

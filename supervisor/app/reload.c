@@ -68,6 +68,22 @@ static json_t *describe(const struct config *from, const struct config *to)
 	return json_pack("{s:o, s:o}", "applied", changes.applied, "needsRestart", changes.needs_restart);
 }
 
+void daemon_configure_log(const struct config *config)
+{
+	const struct config_list *list = &config->daemon.log_levels;
+
+	log_set_json(config->daemon.log_format == CONFIG_LOG_JSON);
+	log_set_level((enum log_level)config->daemon.log_level);
+	for (size_t i = 0; i < list->len; i++) {
+		const char *subsystem;
+		enum log_level level;
+
+		/* They were checked when the file was read. */
+		if (log_parse_subsystem_level(list->words[i], &subsystem, &level) == 0)
+			(void)!log_set_subsystem_level(subsystem, level);
+	}
+}
+
 /* Whether any worker is replaced by one that starts otherwise. */
 static bool apply(struct daemon *daemon, struct fresh *fresh)
 {
@@ -85,7 +101,7 @@ static bool apply(struct daemon *daemon, struct fresh *fresh)
 				program_health_env(daemon->program),
 				daemon_health_interval_ms(daemon->config));
 	provider_checks_configure(daemon->checks, daemon->config);
-	log_set_level((enum log_level)daemon->config->daemon.log_level);
+	daemon_configure_log(daemon->config);
 	store_configure_spool(daemon->store, daemon->config->spool.max_bytes, daemon->config->spool.keep_ms);
 	store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);
 	commands_reconfigure(daemon->commands);

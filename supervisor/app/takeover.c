@@ -210,6 +210,22 @@ static void write_config(const struct daemon *daemon, struct handover *h)
 
 /* ---- the process ---- */
 
+static void pass_levels(struct handover *h)
+{
+	handover_begin(h, "logLevels");
+	for (size_t i = 0; log_subsystems[i]; i++) {
+		enum log_level level = LOG_LEVEL_INFO;
+
+		if (!handover_has(h, log_subsystems[i]) ||
+		    log_get_subsystem_level(log_subsystems[i], &level) < 0)
+			continue;
+		handover_enum(h, log_subsystems[i], LOG_LEVEL_DEBUG, &level);
+		if (handover_is_read(h) && !handover_is_rehearsal(h))
+			(void)!log_set_subsystem_level(log_subsystems[i], level);
+	}
+	handover_end(h);
+}
+
 void takeover_pass_process(struct handover *h, char **state_id)
 {
 	enum log_level level = log_get_level();
@@ -221,9 +237,11 @@ void takeover_pass_process(struct handover *h, char **state_id)
 	cgroup_pass_ours(h, "cgroup");
 	child_pass_all(h);
 	handover_enum(h, "logLevel", LOG_LEVEL_DEBUG, &level);
-	handover_end(h);
 	if (handover_is_read(h) && !handover_is_rehearsal(h))
 		log_set_level(level);
+	if (handover_has(h, "logLevels"))
+		pass_levels(h);
+	handover_end(h);
 }
 
 /* ---- the daemon ---- */

@@ -9,25 +9,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log_json.h"
+#include "base/log_repeat.h"
 #include "base/mem.h"
 
 enum { LINE_MAX_BYTES = 8192, RING_BYTES = 1 << 20, STOP_WAIT_MS = 1000 };
-
-static const char *const level_names[] = {
-	[LOG_LEVEL_ERROR] = "error",
-	[LOG_LEVEL_WARNING] = "warning",
-	[LOG_LEVEL_INFO] = "info",
-	[LOG_LEVEL_DEBUG] = "debug",
-};
 
 /* sd-daemon(3) priorities: LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG. */
 static const int level_priorities[] = { 3, 4, 6, 7 };
 
 static struct {
-	atomic_int level;
+	atomic_bool json;
 	pthread_mutex_t lock;
 	pthread_cond_t filled;
 	pthread_cond_t emptied;
@@ -38,36 +35,16 @@ static struct {
 	char *ring;	  /* RING_BYTES while running */
 	size_t head, len; /* of the bytes held */
 	unsigned long dropped;
+	struct log_repeat repeats;
 } state = {
-	.level = LOG_LEVEL_INFO,
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.filled = PTHREAD_COND_INITIALIZER,
 	.emptied = PTHREAD_COND_INITIALIZER,
 };
 
-const char *log_level_name(enum log_level level)
+void log_set_json(bool json)
 {
-	return (size_t)level < ARRAY_LEN(level_names) ? level_names[level] : NULL;
-}
-
-bool log_level_parse(const char *name, enum log_level *ret)
-{
-	for (size_t i = 0; i < ARRAY_LEN(level_names); i++)
-		if (strcmp(name, level_names[i]) == 0) {
-			*ret = (enum log_level)i;
-			return true;
-		}
-	return false;
-}
-
-void log_set_level(enum log_level level)
-{
-	atomic_store(&state.level, (int)level);
-}
-
-enum log_level log_get_level(void)
-{
-	return (enum log_level)atomic_load(&state.level);
+	atomic_store(&state.json, json);
 }
 
 static void write_out(const char *bytes, size_t len)
@@ -84,6 +61,122 @@ static void write_out(const char *bytes, size_t len)
 	}
 }
 
+/* Whether stderr is the journal, as systemd.exec(5) says: JOURNAL_STREAM names its device and inode. */
+static bool is_journal(void)
+{
+	const char *told = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	return told && sscanf(told, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+	       st.st_dev == dev && st.st_ino == ino;
+}
+
+static bool under_journal(void)
+{
+	static atomic_int known = -1;
+
+	if (atomic_load(&known) < 0)
+		atomic_store(&known, is_journal());
+	return atomic_load(&known);
+}
+
+static void put_time(char *text, size_t size)
+{
+	struct timespec now;
+	struct tm tm;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	(void)gmtime_r(&now.tv_sec, &tm);
+	(void)snprintf(text, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", tm.tm_year + 1900, tm.tm_mon + 1,
+		       tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000000);
+}
+
+/* The whole line with its newline; returns its length. The journal keeps time and level itself; a terminal
+ * or a file needs them in front. */
+static size_t form_line(char *line, enum log_level level, const char *event, const char *pairs)
+{
+	const size_t room = LINE_MAX_BYTES - 1; /* for the newline */
+	char time[64];
+	size_t len = 0;
+	int n;
+
+	put_time(time, sizeof(time));
+	if (under_journal())
+		len = (size_t)snprintf(line, room, "<%d>", level_priorities[level]);
+	if (atomic_load(&state.json)) {
+		len += log_json_write(line + len, room - len, time, log_level_name(level), event, pairs);
+	} else {
+		if (!under_journal())
+			len = (size_t)snprintf(line, room, "%s %-7s ", time, log_level_name(level));
+		n = snprintf(line + len, room - len, "%s%s%s", event, *pairs ? " " : "", pairs);
+		len += (size_t)n < room - len ? (size_t)n : room - len - 1;
+	}
+	line[len++] = '\n';
+	return len;
+}
+
+static void ring_put(const char *bytes, size_t len)
+{
+	size_t at = (state.head + state.len) % RING_BYTES;
+	size_t first = RING_BYTES - at;
+
+	if (first > len)
+		first = len;
+	memcpy(state.ring + at, bytes, first);
+	memcpy(state.ring, bytes + first, len - first);
+	state.len += len;
+}
+
+/* With the lock held. */
+static void ring_take(const char *line, size_t len)
+{
+	if (state.dropped > 0 && state.len + len + LINE_MAX_BYTES <= RING_BYTES) {
+		char note[LINE_MAX_BYTES], pairs[80];
+
+		(void)snprintf(pairs, sizeof(pairs), "lines=%lu reason=\"stderr's reader stalled\"",
+			       state.dropped);
+		ring_put(note, form_line(note, LOG_LEVEL_WARNING, "log.dropped", pairs));
+		state.dropped = 0;
+	}
+	if (state.len + len <= RING_BYTES)
+		ring_put(line, len);
+	else
+		state.dropped++;
+}
+
+/* With the lock held: how often what was folded has come. */
+static void tell_repeats(bool all)
+{
+	const struct log_repeat_text *text;
+	int64_t now_ms = clock_now_ms();
+
+	while ((text = log_repeat_due(&state.repeats, now_ms, all))) {
+		char line[LINE_MAX_BYTES], pairs[LOG_REPEAT_TEXT_MAX + 80];
+
+		(void)snprintf(pairs, sizeof(pairs), "repeated=%u in_s=%lld%s%s", text->folded,
+			       (long long)((now_ms - text->since_ms + 999) / 1000), *text->pairs ? " " : "",
+			       text->pairs);
+		ring_take(line, form_line(line, (enum log_level)text->level, text->event, pairs));
+	}
+}
+
+/* With the lock held: until there is a line, or a repeated one is due. */
+static void wait_filled(void)
+{
+	int64_t wait_ms = log_repeat_wait_ms(&state.repeats, clock_now_ms());
+	struct timespec until;
+
+	if (wait_ms < 0) {
+		(void)pthread_cond_wait(&state.filled, &state.lock);
+		return;
+	}
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += wait_ms / 1000 + 1;
+	(void)pthread_cond_timedwait(&state.filled, &state.lock, &until);
+	tell_repeats(false);
+}
+
 static void *writer(void *arg)
 {
 	char chunk[LINE_MAX_BYTES];
@@ -94,7 +187,7 @@ static void *writer(void *arg)
 		size_t len;
 
 		while (state.len == 0 && !state.stopping)
-			(void)pthread_cond_wait(&state.filled, &state.lock);
+			wait_filled();
 		if (state.len == 0)
 			break;
 		len = RING_BYTES - state.head;
@@ -141,6 +234,7 @@ static bool wait_drained(void)
 {
 	struct timespec until;
 
+	tell_repeats(true);
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_WAIT_MS / 1000;
 	(void)pthread_cond_signal(&state.filled);
@@ -179,85 +273,31 @@ void log_stop(void)
 	state.stopping = false;
 }
 
-static void ring_put(const char *bytes, size_t len)
+void log_write(enum log_level level, const char *event, const char *format, ...)
 {
-	size_t at = (state.head + state.len) % RING_BYTES;
-	size_t first = RING_BYTES - at;
+	char line[LINE_MAX_BYTES], pairs[LINE_MAX_BYTES - 128];
+	size_t len;
+	va_list args;
 
-	if (first > len)
-		first = len;
-	memcpy(state.ring + at, bytes, first);
-	memcpy(state.ring, bytes + first, len - first);
-	state.len += len;
-}
-
-static void hand_over(const char *line, size_t len)
-{
+	if (!log_is_on(level, event))
+		return;
+	va_start(args, format);
+	(void)vsnprintf(pairs, sizeof(pairs), format, args);
+	va_end(args);
+	for (char *at = pairs; *at; at++)
+		if ((unsigned char)*at < 0x20 || *at == 0x7f)
+			*at = '?';
+	len = form_line(line, level, event, pairs);
 	(void)pthread_mutex_lock(&state.lock);
 	if (!state.running) {
 		(void)pthread_mutex_unlock(&state.lock);
 		write_out(line, len);
 		return;
 	}
-	if (state.dropped > 0 && state.len + len + 128 <= RING_BYTES) {
-		char note[128];
-		int n = snprintf(note, sizeof(note),
-				 "log.dropped lines=%lu reason=\"stderr's reader stalled\"\n", state.dropped);
-
-		ring_put(note, (size_t)n);
-		state.dropped = 0;
-	}
-	if (state.len + len <= RING_BYTES)
-		ring_put(line, len);
-	else
-		state.dropped++;
+	/* At debug every message is wanted. A worker's words have a bound of their own. */
+	if (level == LOG_LEVEL_DEBUG || !strcmp(event, "stderr") ||
+	    log_repeat_take(&state.repeats, clock_now_ms(), (int)level, event, pairs))
+		ring_take(line, len);
 	(void)pthread_cond_signal(&state.filled);
 	(void)pthread_mutex_unlock(&state.lock);
-}
-
-/* The journal keeps its own time; a terminal or a file needs one in front. */
-static size_t put_prefix(char *line, size_t room, enum log_level level)
-{
-	static int journald = -1;
-	struct timespec now;
-	struct tm tm;
-	int n;
-
-	if (journald < 0)
-		journald = getenv("JOURNAL_STREAM") != NULL;
-	if (journald) {
-		n = snprintf(line, room, "<%d>", level_priorities[level]);
-		return (size_t)n;
-	}
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	(void)gmtime_r(&now.tv_sec, &tm);
-	n = snprintf(line, room, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %-7s ", tm.tm_year + 1900,
-		     tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000000,
-		     level_names[level]);
-	return (size_t)n;
-}
-
-void log_write(enum log_level level, const char *event, const char *format, ...)
-{
-	char line[LINE_MAX_BYTES];
-	const size_t room = sizeof(line) - 1; /* for the newline */
-	size_t len, text;
-	va_list args;
-	int n;
-
-	if ((int)level > atomic_load(&state.level))
-		return;
-	text = len = put_prefix(line, room, level);
-	n = snprintf(line + len, room - len, "%s%s", event, *format ? " " : "");
-	len += (size_t)n < room - len ? (size_t)n : room - len - 1;
-	va_start(args, format);
-	n = vsnprintf(line + len, room - len, format, args);
-	va_end(args);
-	if (n > 0)
-		len += (size_t)n < room - len ? (size_t)n : room - len - 1;
-	for (size_t i = text; i < len; i++)
-		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-			line[i] = '?';
-	line[len++] = '\n';
-	hand_over(line, len);
 }

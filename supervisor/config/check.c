@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "config/access.h"
 #include "config/check_private.h"
 #include "config/config.h"
 #include "config/sections.h"
@@ -267,6 +269,51 @@ static int check_providers(const struct checker *ch)
 	return 0;
 }
 
+/* ---- words that name something else ---- */
+
+static int check_levels(const struct checker *ch)
+{
+	const struct config_list *list = &ch->config->daemon.log_levels;
+	const char *subsystem;
+	enum log_level level;
+	AUTO(mem_free_str) char *known = mem_strdup("");
+
+	for (size_t i = 0; log_subsystems[i]; i++)
+		mem_set_str(&known, mem_printf("%s%s%s", known, i ? " " : "", log_subsystems[i]));
+	for (size_t i = 0; i < list->len; i++) {
+		int r = log_parse_subsystem_level(list->words[i], &subsystem, &level);
+
+		if (r == -EINVAL)
+			return check_refuse(ch, KEY_DAEMON, NULL, "log_levels",
+					    mem_printf("'%.60s' is not SUBSYSTEM=LEVEL; a level is error, "
+						       "warning, info or debug",
+						       list->words[i]));
+		if (r < 0)
+			return check_refuse(ch, KEY_DAEMON, NULL, "log_levels",
+					    mem_printf("'%.60s' names no subsystem; there are %s",
+						       list->words[i], known));
+	}
+	return 0;
+}
+
+static int check_access(const struct checker *ch)
+{
+	static const char *const keys[CONFIG_ACCESS_COUNT] = { "read", "operate", "admin" };
+
+	for (size_t k = 0; k < CONFIG_ACCESS_COUNT; k++) {
+		const struct config_list *list = &ch->config->control.access[k];
+
+		for (size_t i = 0; i < list->len; i++) {
+			struct access_word word;
+			char *error;
+
+			if (access_parse(list->words[i], &word, &error) < 0)
+				return check_refuse(ch, KEY_CONTROL, NULL, keys[k], error);
+		}
+	}
+	return 0;
+}
+
 int config_check(const struct config *c, const char *file, char **ret_error)
 {
 	static const char *const retry_keys[2] = { "base_delay", "max_delay" };
@@ -281,6 +328,10 @@ int config_check(const struct config *c, const char *file, char **ret_error)
 	r = check_delays(&ch, KEY_RETRY, NULL, retry_keys, c->retry.base_delay_ms, c->retry.max_delay_ms);
 	if (r == 0)
 		r = check_socket(&ch);
+	if (r == 0)
+		r = check_levels(&ch);
+	if (r == 0)
+		r = check_access(&ch);
 	if (r == 0)
 		r = check_tree(&ch);
 	if (r == 0)

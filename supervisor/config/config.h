@@ -23,13 +23,17 @@ struct config_list {
 	size_t len;
 };
 
+enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
+
 struct config_daemon {
 	char *state_dir;
 	char *run_dir;
-	char *user;	/* dropped to when started as root */
-	char *key_file; /* "" = keys come from the environment only */
-	char *models;	/* "" = the installed models.ini */
-	int log_level;	/* enum log_level of base/log.h */
+	char *user;		       /* dropped to when started as root */
+	char *key_file;		       /* "" = keys come from the environment only */
+	char *models;		       /* "" = the installed models.ini */
+	int log_level;		       /* enum log_level of base/log.h */
+	struct config_list log_levels; /* good for log_parse_subsystem_level() */
+	int log_format;		       /* enum config_log_format */
 	int64_t drain_timeout_ms;
 	int64_t events_retention_ms; /* 0 = for ever */
 	int64_t stalled_after_ms;    /* without a success of the run; 0 = never */
@@ -44,11 +48,15 @@ struct config_spool {
 	int64_t max_bytes, keep_ms;
 };
 
+enum config_access { CONFIG_MAY_READ, CONFIG_MAY_OPERATE, CONFIG_MAY_ADMIN, CONFIG_ACCESS_COUNT };
+
 struct config_control {
 	char *socket;  /* "" = run_dir/proctor.sock */
 	unsigned mode; /* of the socket: 0660 */
 	char *group;   /* "" = the daemon's own */
 	int max_clients;
+	/* Words good for access_parse(), by enum config_access. */
+	struct config_list access[CONFIG_ACCESS_COUNT];
 };
 
 enum config_strategy { CONFIG_ONE_FOR_ONE, CONFIG_ONE_FOR_ALL, CONFIG_REST_FOR_ONE };

@@ -72,6 +72,8 @@ char *key_allowed(const struct key_spec *key)
 		return mem_strdup("a program and its arguments, with every quote closed");
 	case KEY_NAMES:
 		return allowed_words(key, "empty, or any of ");
+	case KEY_LIST:
+		return mem_strdup("empty, or words with blanks between them");
 	case KEY_ENV:
 		return mem_strdup(
 			"NAME=value words, with every quote closed and no API key (those belong into "

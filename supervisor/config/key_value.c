@@ -270,23 +270,12 @@ static int parse_env(const struct key_spec *key, void *field, const char *text)
 }
 
 static int (*const parsers[])(const struct key_spec *key, void *field, const char *text) = {
-	[KEY_STRING] = parse_string,
-	[KEY_PATH] = parse_path,
-	[KEY_URL] = parse_url,
-	[KEY_BOOL] = parse_bool,
-	[KEY_INT] = parse_int,
-	[KEY_DURATION] = parse_duration,
-	[KEY_ENUM] = parse_enum,
-	[KEY_SIZE] = parse_size,
-	[KEY_SIGNAL] = parse_signal,
-	[KEY_READY] = parse_ready,
-	[KEY_MODE] = parse_mode,
-	[KEY_WORDS] = parse_words,
-	[KEY_INHERIT] = parse_inherit,
-	[KEY_MONEY] = parse_money,
-	[KEY_NAMES] = parse_names,
-	[KEY_ENV] = parse_env,
-	[KEY_DATABASE_URL] = parse_database_url,
+	[KEY_STRING] = parse_string,   [KEY_PATH] = parse_path,	  [KEY_URL] = parse_url,
+	[KEY_BOOL] = parse_bool,       [KEY_INT] = parse_int,	  [KEY_DURATION] = parse_duration,
+	[KEY_ENUM] = parse_enum,       [KEY_SIZE] = parse_size,	  [KEY_SIGNAL] = parse_signal,
+	[KEY_READY] = parse_ready,     [KEY_MODE] = parse_mode,	  [KEY_WORDS] = parse_words,
+	[KEY_INHERIT] = parse_inherit, [KEY_MONEY] = parse_money, [KEY_NAMES] = parse_names,
+	[KEY_LIST] = parse_words,      [KEY_ENV] = parse_env,	  [KEY_DATABASE_URL] = parse_database_url,
 };
 
 /* Values of these types may hold a secret and are never quoted back. */
@@ -353,6 +342,7 @@ char *key_text(const struct key_spec *key, const void *base, bool redact)
 		return shown(*(char *const *)field, redact);
 	case KEY_WORDS:
 	case KEY_NAMES:
+	case KEY_LIST:
 	case KEY_ENV:
 		return shown(((const struct config_list *)field)->text, redact);
 	case KEY_BOOL:
@@ -394,6 +384,7 @@ void key_clear(const struct key_spec *key, void *base)
 		break;
 	case KEY_WORDS:
 	case KEY_NAMES:
+	case KEY_LIST:
 	case KEY_ENV:
 		words_free(field);
 		break;

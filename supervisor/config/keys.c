@@ -18,6 +18,7 @@
 #define USD_MAX	  INT64_C(10000000000000000) /* a million */
 
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
+static const char *const log_formats[] = { "text", "json", NULL };
 static const char *const strategies[] = { "one_for_one", "one_for_all", "rest_for_one", NULL };
 static const char *const restart_types[] = { "permanent", "transient", "temporary", NULL };
 
@@ -50,6 +51,10 @@ const struct key_spec key_table[] = {
 	  .help = "models.ini to use; empty: the installed one" },
 	{ DAEMON("log_level", log_level, KEY_ENUM), .fallback = "info", .words = log_levels, .live = true,
 	  .help = "least severe lines to log" },
+	{ DAEMON("log_levels", log_levels, KEY_LIST), .fallback = "", .max = 1000, .live = true,
+	  .help = "other levels for single subsystems, the first words of events: store=debug worker=warning" },
+	{ DAEMON("log_format", log_format, KEY_ENUM), .fallback = "text", .words = log_formats, .live = true,
+	  .help = "text, or one JSON object a line: time, level, event, data, text" },
 	{ DAEMON("drain_timeout", drain_timeout_ms, KEY_DURATION), .fallback = "30s", .max = HOUR, .live = true,
 	  .help = "how long calls under way may take to finish at a shutdown" },
 	{ DAEMON("events_retention", events_retention_ms, KEY_DURATION), .fallback = "30d", .max = 3650 * DAY, .live = true,
@@ -73,6 +78,12 @@ const struct key_spec key_table[] = {
 	  .help = "permissions of the control socket" },
 	{ CONTROL("group", group, KEY_STRING), .fallback = "", .max = 32,
 	  .help = "group of the control socket; empty: the daemon's own" },
+	{ CONTROL("read", access[CONFIG_MAY_READ], KEY_LIST), .fallback = "", .max = 4000, .live = true,
+	  .help = "who may look, of those who may open the socket: user:NAME, group:NAME or any" },
+	{ CONTROL("operate", access[CONFIG_MAY_OPERATE], KEY_LIST), .fallback = "any", .max = 4000, .live = true,
+	  .help = "who may also start, pause and cancel runs, and restart workers" },
+	{ CONTROL("admin", access[CONFIG_MAY_ADMIN], KEY_LIST), .fallback = "", .max = 4000, .live = true,
+	  .help = "who may also stop the daemon and see its database, besides root and the daemon's own user" },
 	{ CONTROL("max_clients", max_clients, KEY_INT), .fallback = "64", .min = 1, .max = 10000,
 	  .help = "clients at once; a further one is told so and closed" },
 

@@ -38,6 +38,7 @@ enum key_type {
 	KEY_MODE,	  /* unsigned: octal */
 	KEY_WORDS,	  /* struct config_list: words, quotes as in a shell, nothing expanded */
 	KEY_NAMES,	  /* struct config_list: none or some of `words` */
+	KEY_LIST,	  /* struct config_list: words that check.c knows */
 	KEY_ENV,	  /* struct config_list of NAME=value */
 	KEY_DATABASE_URL, /* char *, secret: redacted wherever it is shown */
 };

@@ -149,8 +149,7 @@ void help_print_command(FILE *out, const struct command *command)
 	if (command->notes)
 		(void)fprintf(out, "%s\n", command->notes);
 	print_args(out, command);
-	if (command->role == COMMAND_ADMIN)
-		(void)fprintf(out, "\nFor root and the daemon's own user.\n");
+	(void)fprintf(out, "\nNeeds the role %s.\n", command_role_name(command->role));
 	print_indented(out, "Examples:", command->examples);
 }
 

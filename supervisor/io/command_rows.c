@@ -622,7 +622,15 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .type = COMMAND_STRING,
 			       .flags = ARG_POSITIONAL,
 			       .choices = "error|warning|info|debug",
-			       .help = "the new level" }, ),
+			       .help = "the new level" },
+			     { .name = "subsystem",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_POSITIONAL,
+			       .placeholder = "SUBSYSTEM",
+			       .help = "only of events that begin with this word, e.g. store" }, ),
+		.notes = "A level without a subsystem holds for all of them. `[daemon] log_level` and `log_levels` say "
+			 "what holds after a restart or a reload.",
+		.examples = "proctorctl log-level debug worker\nproctorctl log-level info",
 	},
 	[COMMAND_SHUTDOWN] = {
 		.name = "shutdown",

@@ -21,6 +21,18 @@ enum command_id command_id_of(const struct command *command)
 	return (enum command_id)(command - command_table);
 }
 
+const char *command_role_name(enum command_role role)
+{
+	static const char *const names[] = {
+		[COMMAND_NONE] = "none",
+		[COMMAND_READ] = "read",
+		[COMMAND_OPERATE] = "operate",
+		[COMMAND_ADMIN] = "admin",
+	};
+
+	return names[role];
+}
+
 const struct command_arg *command_find_arg(const struct command *command, const char *name)
 {
 	for (const struct command_arg *arg = command->args; arg && arg->name; arg++)

@@ -64,8 +64,8 @@ enum command_id { COMMAND_LIST(COMMAND_ID, COMMAND_ID) COMMAND_COUNT };
 
 enum command_place { COMMAND_IN_DAEMON, COMMAND_IN_CLIENT };
 
-/* Each may do what those before it may. */
-enum command_role { COMMAND_READ, COMMAND_OPERATE, COMMAND_ADMIN };
+/* Each may do what those before it may. COMMAND_NONE is the role of who may do nothing, and of no command. */
+enum command_role { COMMAND_NONE, COMMAND_READ, COMMAND_OPERATE, COMMAND_ADMIN };
 
 enum command_type {		      /* as JSON            on the command line */
 		    COMMAND_STRING,   /* string             as it is */
@@ -113,6 +113,9 @@ struct command {
 
 /* By enum command_id. */
 extern const struct command command_table[COMMAND_COUNT];
+
+/* "read" … */
+const char *command_role_name(enum command_role role);
 
 /* What "workers", "run" … are, for the list of groups; NULL for a word that is no group. */
 const char *command_group_summary(const char *word);

@@ -230,6 +230,15 @@ int unixsock_accept(const struct unixsock *sock, int *ret_fd, struct unixsock_pe
 	return 0;
 }
 
+int unixsock_peer_groups(int fd, gid_t *groups, size_t max)
+{
+	socklen_t len = (socklen_t)(max * sizeof(*groups));
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0)
+		return -errno;
+	return (int)(len / sizeof(*groups));
+}
+
 void unixsock_pass(struct handover *h, const char *name, struct unixsock **sock)
 {
 	struct unixsock *it = handover_is_read(h) ? mem_alloc(sizeof(*it)) : *sock;

@@ -40,6 +40,10 @@ int unixsock_fd(const struct unixsock *sock);
 int unixsock_accept(const struct unixsock *sock, int *ret_fd, struct unixsock_peer *ret_peer)
 	__attribute__((warn_unused_result));
 
+/* The groups of who is at the other end of a connection, besides his own, as of when he connected; at most
+ * `max`. How many they are, or -errno (-ERANGE: more than `max`). */
+int unixsock_peer_groups(int fd, gid_t *groups, size_t max) __attribute__((warn_unused_result));
+
 /* For a handover: it listens on, and keeps its lock. One that is read is new. */
 void unixsock_pass(struct handover *h, const char *name, struct unixsock **sock);
 

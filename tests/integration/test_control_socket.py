@@ -241,7 +241,7 @@ def test_who_may_not_open_the_socket_cannot_connect(daemon):
 def test_log_level_changes_at_once_and_is_told(daemon):
     assert daemon.call("log-level")["level"] == "debug"
     since = daemon.log_position()
-    assert daemon.call("log-level", level="warning") == {"level": "warning", "before": "debug"}
+    assert daemon.call("log-level", level="warning") == {"level": "warning", "before": "debug", "subsystems": {}}
     assert daemon.call("log-level")["level"] == "warning"
     daemon.call("workers.scale", size=1)
     daemon.call("log-level", level="debug")

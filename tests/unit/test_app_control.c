@@ -43,6 +43,14 @@ static struct {
 	bool ended;
 } client;
 
+static enum command_role role_of(void *arg, const struct unixsock_peer *peer, int fd)
+{
+	(void)arg;
+	(void)peer;
+	(void)fd;
+	return COMMAND_ADMIN;
+}
+
 static size_t lines_held(void)
 {
 	size_t count = 0;
@@ -196,6 +204,7 @@ static int set_up(void **state)
 					   .mode = 0600,
 					   .group = "",
 					   .max_clients = CLIENTS_MAX,
+					   .role_of = role_of,
 					   .handle = handle,
 					   .client_gone = on_client_gone,
 					   .arg = &server };
