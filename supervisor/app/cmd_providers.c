@@ -45,13 +45,11 @@ static json_t *unit_json(const struct gate_scope_view *view, enum gate_unit unit
 
 static json_t *concurrency_json(const struct gate_scope_view *view)
 {
-	int learned = view->learned_concurrency, limit = view->concurrency;
+	int limit = gate_view_concurrency(view);
 
-	if (learned > 0 && (limit == 0 || learned < limit))
-		limit = learned;
 	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "scope", view->glob, "unit",
-			 "concurrency", "configured", view->concurrency, "told", 0, "learned", learned,
-			 "limit", limit, "used", view->in_flight, "left",
+			 "concurrency", "configured", view->concurrency, "told", 0, "learned",
+			 view->learned_concurrency, "limit", limit, "used", view->in_flight, "left",
 			 limit > view->in_flight ? limit - view->in_flight : 0);
 }
 

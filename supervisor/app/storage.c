@@ -137,8 +137,8 @@ static void on_wake(void *arg)
 
 static void on_run_finished(void *arg, const char *run_id, const char *status)
 {
-	(void)arg;
 	log_info("run.finished", "run=%s status=%s", run_id, status);
+	dispatch_on_run_finished(((struct daemon *)arg)->dispatch, status);
 }
 
 static void on_trouble(void *arg)

@@ -105,6 +105,14 @@ const char *gate_unit_name(enum gate_unit unit)
 	return (unsigned)unit < ARRAY_LEN(names) ? names[unit] : "?";
 }
 
+int gate_view_concurrency(const struct gate_scope_view *view)
+{
+	int learned = view->learned_concurrency;
+
+	return learned > 0 && (view->concurrency == 0 || learned < view->concurrency) ? learned
+										      : view->concurrency;
+}
+
 /* ---- room ---- */
 
 static int64_t least(int64_t a, int64_t b)
