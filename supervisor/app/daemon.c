@@ -10,6 +10,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
+#include "app/metrics.h"
 #include "app/program.h"
 #include "app/tree.h"
 #include "app/upgrade.h"
@@ -180,6 +181,8 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 		tree_route(daemon);
 		r = commands_new(daemon, start->handover, &daemon->commands, ret_error);
 	}
+	if (r == 0)
+		r = metrics_open(daemon, start->handover, ret_error);
 	if (r < 0) {
 		daemon_free(&daemon);
 		return r;
@@ -203,6 +206,7 @@ void daemon_free(struct daemon **daemon)
 
 	if (!dead)
 		return;
+	metrics_close(dead);
 	if (dead->commands)
 		commands_free(&dead->commands);
 	provider_checks_free(&dead->checks);
