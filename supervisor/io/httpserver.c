@@ -35,10 +35,22 @@ static void arm(struct httpserver *server)
 		loop_timer_stop(server->timer);
 }
 
+static unsigned connections(const struct httpserver *server)
+{
+	return MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+}
+
+/* When all places are taken, the library leaves off listening; and it begins again with the next run, not
+ * when one is free: which might never come, for nobody is left to say anything. */
 static void run(struct httpserver *server)
 {
+	unsigned before = connections(server);
+
 	(void)MHD_run(server->mhd);
-	arm(server);
+	if (connections(server) < before)
+		loop_timer_start(server->timer, 0);
+	else
+		arm(server);
 }
 
 static void on_ready(void *arg, unsigned events)

@@ -266,6 +266,35 @@ static void test_who_comes_beyond_the_budget_waits_for_a_place(void **state)
 	mem_free(&crowd);
 }
 
+/* All places are taken by clients who leave without a word; one more came meanwhile. */
+static void *crowd_out(void *arg)
+{
+	struct crowd *crowd = arg;
+	int beyond;
+
+	for (size_t i = 0; i < HTTPSERVER_CONNECTIONS; i++)
+		crowd->silent[i] = open_connection();
+	await_turns();
+	beyond = open_connection();
+	say(beyond, "GET /beyond HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+	await_turns();
+	for (size_t i = 0; i < HTTPSERVER_CONNECTIONS; i++)
+		(void)close(crowd->silent[i]);
+	hear(beyond, crowd->beyond);
+	loop_wake_send(it.wake);
+	return NULL;
+}
+
+static void test_places_that_are_left_are_free_again(void **state)
+{
+	struct crowd *crowd = mem_alloc(sizeof(*crowd));
+
+	(void)state;
+	serve(crowd_out, crowd);
+	expect(strstr(crowd->beyond, "page 1 of /beyond"), "%s", crowd->beyond);
+	mem_free(&crowd);
+}
+
 static void test_an_address_that_is_taken_is_refused_with_the_reason(void **state)
 {
 	struct address address = { .len = sizeof(it.at) };
@@ -289,6 +318,7 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(test_who_comes_beyond_the_budget_waits_for_a_place, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(test_places_that_are_left_are_free_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_an_address_that_is_taken_is_refused_with_the_reason,
 						set_up, tear_down),
 	};
