@@ -193,6 +193,9 @@ install: all ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is le
 		packaging/copy.sh $$part $(DESTDIR)$(PREFIX)/lib/proctor/$$part || exit 1; done
 	umask 022 && $(PYTHON) -m compileall -q -s $(DESTDIR)/ -p / $(DESTDIR)$(PREFIX)/lib/proctor/workers
 	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/share/proctor/,prometheus grafana)
+	install -m 644 packaging/prometheus/proctor.rules.yml $(DESTDIR)$(PREFIX)/share/proctor/prometheus/
+	install -m 644 packaging/grafana/proctor.json $(DESTDIR)$(PREFIX)/share/proctor/grafana/
 	umask 022 && install -d $(DESTDIR)$(SYSCONFDIR)/proctor
 	test -e $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini || \
 		install -m 644 conf/proctor.ini $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini
@@ -200,7 +203,7 @@ install: all ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is le
 uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
 	rm -f $(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
-	rm -rf $(DESTDIR)$(PREFIX)/lib/proctor
+	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/,lib/proctor share/proctor)
 
 clean: ## remove build/
 	rm -rf build

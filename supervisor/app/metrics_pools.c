@@ -80,6 +80,12 @@ static void put_service(struct buf *out, enum metric_id id, const struct service
 					   : service_restarts(service));
 }
 
+/* One that is done, or that an operator has stopped, is not down. */
+static bool is_wanted(const struct suptree_node *node)
+{
+	return suptree_state(node) != SUPTREE_ENDED && !suptree_is_held(node);
+}
+
 static void put_services_below(struct daemon *daemon, const struct suptree_node *node, struct buf *out,
 			       enum metric_id id)
 {
@@ -90,7 +96,7 @@ static void put_services_below(struct daemon *daemon, const struct suptree_node 
 							? embedded_service(daemon->embedded)
 							: tree_service(daemon->tree, child);
 
-		if (service)
+		if (service && (id != METRIC_SERVICE_UP || is_wanted(child)))
 			put_service(out, id, service);
 		if (suptree_is_group(child))
 			put_services_below(daemon, child, out, id);

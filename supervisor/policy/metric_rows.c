@@ -122,7 +122,8 @@ const struct metric_row metric_table[METRIC_COUNT] = {
 	[METRIC_HANGS] = { "proctor_worker_hangs_total", METRIC_COUNTER, METRIC_PLAIN, { "pool", "verdict" },
 		"Workers found not to answer, by what was found to ail them" },
 	[METRIC_SERVICE_UP] = { "proctor_service_up", METRIC_GAUGE, METRIC_PLAIN, { "service" },
-		"1 while the service is up; the embedded Postgres is the service postgres" },
+		"1 while the service is up (postgres: the embedded one); missing when it is done or an operator has "
+		"stopped it" },
 	[METRIC_SERVICE_RESTARTS] = { "proctor_service_restarts_total", METRIC_COUNTER, METRIC_PLAIN, { "service" },
 		"Lives of the service after its first" },
 };
