@@ -11,6 +11,7 @@
 #include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/manager.h"
+#include "app/metrics.h"
 #include "app/program.h"
 #include "app/tree.h"
 #include "app/upgrade.h"
@@ -182,6 +183,8 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 		manager_new(daemon, &daemon->manager);
 		r = commands_new(daemon, start->handover, &daemon->commands, ret_error);
 	}
+	if (r == 0)
+		r = metrics_open(daemon, start->handover, ret_error);
 	if (r < 0) {
 		daemon_free(&daemon);
 		return r;
@@ -205,6 +208,7 @@ void daemon_free(struct daemon **daemon)
 
 	if (!dead)
 		return;
+	metrics_close(dead);
 	if (dead->commands)
 		commands_free(&dead->commands);
 	manager_free(&dead->manager);
