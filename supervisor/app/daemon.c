@@ -10,6 +10,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
+#include "app/hold.h"
 #include "app/program.h"
 #include "app/tree.h"
 #include "app/upgrade.h"
@@ -205,6 +206,7 @@ void daemon_free(struct daemon **daemon)
 		return;
 	if (dead->commands)
 		commands_free(&dead->commands);
+	hold_free(&dead->hold);
 	provider_checks_free(&dead->checks);
 	dispatch_free(&dead->dispatch);
 	healthcheck_free(&dead->health);

@@ -37,6 +37,7 @@ struct dispatch {
 	struct map *probes; /* every probe held, by id */
 	struct dispatch_stats stats;
 	bool stopping;
+	bool resting;
 	bool pump_due;
 };
 

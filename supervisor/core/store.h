@@ -151,6 +151,14 @@ const char *store_why_not_ready(const struct store *store);
 /* Reads the active pairs again soon (a command changed runs). Coalesced. */
 void store_reload_pairs(struct store *store);
 
+/* Closes all connections until store_start(), because another database takes the place of this one; `why` is
+ * one line. Nothing of this node's may be under way. The spool decides whether it belongs to what comes then,
+ * and this node registers there anew. */
+void store_rest(struct store *store, const char *why);
+
+/* The number of the newest migration that there is for the database; 0 before the first connect. */
+int store_newest_schema(const struct store *store);
+
 /* Claims up to the wanted numbers. `fn` is called once: with the jobs (perhaps none; `short_of[i]` tells that
  * want i gave fewer than asked), or jobs NULL when the claim failed or its fate is unknown. */
 typedef void store_claim_fn(void *arg, const struct store_job *jobs, size_t count, const bool *short_of);

@@ -134,6 +134,8 @@ void store_claim_tell_lost(struct store *store, const struct db_reply *reply);
 /* Gives back what a lost answer left leased to us. 0, -EAGAIN while claims are under way, or as db_query. */
 int store_claim_reconcile(struct store *store, void (*done)(void *arg, const struct db_reply *reply))
 	__attribute__((warn_unused_result));
+/* Queues begin anew: so do the marks. */
+void store_claim_new_database(struct store *store);
 /* Drops marks of pairs that are gone. */
 void store_claim_trim(struct store *store, size_t active_pairs);
 

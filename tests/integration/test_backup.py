@@ -1,0 +1,185 @@
+"""Backups of the database, and putting them back: nothing of them is lost, nothing is asked twice."""
+
+import os
+import shutil
+import stat
+import subprocess
+
+import psycopg2
+import pytest
+
+from harness import place
+from probing import CONNECTION, hold, ledger, running, show, start, wait_asked, wait_end
+
+pytest_plugins = ["probe_fixtures"]
+
+BEHIND_THE_LOST = 1_000_000_000  # ids of a history that a backup began
+
+
+def backup(daemon, name="backup.dump"):
+    path = os.path.join(daemon.folder, name)
+    told = daemon.ctl("backup", path)
+    assert told["bytes"] == os.path.getsize(path) and told["elapsedMs"] > 0
+    return path
+
+
+def restore(daemon, path, *options):
+    told = daemon.ctl("restore", path, *options)
+    place.wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the database")
+    return told
+
+
+def transcripts(daemon):
+    """All that researchers paid for, as they would see it."""
+    return daemon.rows("SELECT run_id, scenario_id, model_id, sample_index, model_version, turn_count, token_count, "
+                       "cost_usd, content::text FROM transcripts ORDER BY 1, 2, 3, 4")
+
+
+def databases(daemon):
+    return sorted(name for name, in daemon.rows("SELECT datname FROM pg_database"))
+
+
+def is_refused(daemon, *words):
+    done = daemon.proctorctl(*words)
+    assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+    return done.stderr
+
+
+@pytest.fixture
+def emptied(proctor):
+    """Without runs, so that what a test counts is its own."""
+    for run in proctor.call("run.list")["items"]:
+        proctor.call("run.delete", run=run["id"], force=True)
+    return proctor
+
+
+def test_a_backup_is_for_its_owner_only_and_overwrites_nothing(emptied):
+    wait_end(emptied, start(emptied, 1))
+    path = backup(emptied, "once.dump")
+    status = os.stat(path)
+    assert stat.S_IMODE(status.st_mode) == 0o600 and status.st_uid == os.geteuid()
+    assert "is there already" in is_refused(emptied, "backup", path)
+    assert os.stat(path).st_mtime_ns == status.st_mtime_ns
+    assert [name for name in os.listdir(emptied.folder) if name.startswith("once")] == ["once.dump"]
+
+
+def test_a_backup_that_fails_leaves_no_file(emptied):
+    path = os.path.join(emptied.folder, "missing", "x.dump")
+    assert f"cannot write {path}" in is_refused(emptied, "backup", path)
+
+
+def test_what_came_after_the_backup_is_neither_lost_nor_asked_again(emptied, simulator):
+    wait_end(emptied, start(emptied, 3, followups=2))
+    hold(simulator)
+    simulator.post("/_sim/reset", {})
+    run = start(emptied, 4, followups=1)
+    wait_asked(simulator, 4)
+    path = backup(emptied)
+    hold(simulator, False)
+    assert wait_end(emptied, run)["progress"]["completed"] == 4
+    before, asked = transcripts(emptied), len(ledger(simulator))
+
+    told = restore(emptied, path, "--replace", "--yes")
+    assert (told["runs"], told["transcripts"]) == (2, 3)
+    wait_end(emptied, run)
+    assert transcripts(emptied) == before
+    assert len(ledger(simulator)) == asked
+    assert emptied.rows("SELECT count(*) FROM leases") == [(0,)]
+    assert not [name for name in databases(emptied) if name.startswith("proctor_")]
+
+    again = wait_end(emptied, start(emptied, 2))
+    assert again["progress"]["completed"] == 2
+    assert emptied.rows("SELECT min(id) > %s FROM jobs WHERE run_id = %s", BEHIND_THE_LOST, again["id"]) == [(True,)]
+
+
+def test_conversations_under_way_go_back_with_what_they_have(emptied, simulator):
+    path = backup(emptied, "before.dump")
+    hold(simulator)
+    start(emptied, 2, followups=3)
+    wait_asked(simulator, 2)
+    position = emptied.log_position()
+    asked = subprocess.Popen([os.path.join(place.installation(), "bin", "proctorctl"), "--socket",
+                              emptied.socket_path, "restore", path, "--replace", "--yes"])
+    try:
+        emptied.wait_log("database.hold under_way=2", since=position)
+        hold(simulator, False)
+        assert asked.wait(30) == 0
+    finally:
+        asked.kill()
+    # One call of each was paid for and under way; no other was begun.
+    assert len(ledger(simulator)) == 2
+    assert emptied.call("run.list")["items"] == []
+    assert wait_end(emptied, start(emptied, 1))["status"] == "COMPLETED"
+
+
+def test_a_database_that_is_not_empty_is_only_replaced_when_that_is_meant(emptied):
+    run = start(emptied, 1)
+    wait_end(emptied, run)
+    path = backup(emptied, "kept.dump")
+    assert "--replace drops them" in is_refused(emptied, "restore", path)
+    assert "--yes says so" in is_refused(emptied, "restore", path, "--replace")
+    assert show(emptied, run)["status"] == "COMPLETED"
+
+
+def test_a_file_that_is_no_whole_backup_changes_nothing(emptied):
+    run = start(emptied, 1)
+    wait_end(emptied, run)
+    path = backup(emptied, "whole.dump")
+    position = emptied.log_position()
+    torn = os.path.join(emptied.folder, "torn.dump")
+    with open(path, "rb") as whole, open(torn, "wb") as part:
+        part.write(whole.read()[:os.path.getsize(path) * 2 // 3])
+    assert "is no backup" in is_refused(emptied, "restore", emptied.ini_path, "--replace", "--yes")
+    assert "pg_restore failed" in is_refused(emptied, "restore", torn, "--replace", "--yes")
+    assert show(emptied, run)["status"] == "COMPLETED"
+    assert not [name for name in databases(emptied) if name.startswith("proctor_")]
+    assert not [line for line in emptied.log_lines()[position:] if "database.hold" in line]
+
+
+def test_a_destroyed_daemon_goes_on_from_its_backup(one_simulator, simulator):
+    """The folder of the database is gone, and answers are in the spool that no database has seen."""
+    with running(one_simulator) as daemon:
+        wait_end(daemon, start(daemon, 3, followups=1))
+        hold(simulator)
+        simulator.post("/_sim/reset", {})
+        run = start(daemon, 3)
+        wait_asked(simulator, 3)
+        path = backup(daemon)
+        before = transcripts(daemon)
+        daemon.call("services.stop", name="postgres")
+        hold(simulator, False)
+        place.wait_until(lambda: daemon.call("spool")["depth"] >= 6, 15, "answers in the spool")
+        daemon.kill()
+        shutil.rmtree(os.path.join(daemon.folder, "state", "postgres"))
+
+        daemon.start()
+        daemon.wait_log("records for another database", 30)
+        assert restore(daemon, path)["transcripts"] == 3
+        wait_end(daemon, run)
+        assert [row for row in transcripts(daemon) if row[0] != run] == before
+        assert len([row for row in transcripts(daemon) if row[0] == run]) == 3
+        assert len(ledger(simulator)) == 3
+        assert wait_end(daemon, start(daemon, 1))["status"] == "COMPLETED"
+
+
+def test_answers_that_only_the_present_database_can_take_keep_another_out(one_simulator, simulator, emptied):
+    path = backup(emptied, "others.dump")
+    with running(one_simulator) as daemon:
+        hold(simulator)
+        run = start(daemon, 1)
+        wait_asked(simulator, 1)
+        variables = daemon.call("config.database")["environment"]
+        with psycopg2.connect(**{name: variables[key] for name, key in CONNECTION.items() if key in variables}) as lock:
+            lock.cursor().execute("LOCK TABLE outcomes, checkpoints IN EXCLUSIVE MODE")
+            hold(simulator, False)
+            place.wait_until(lambda: daemon.call("spool")["depth"] > 0, 15, "answers in the spool")
+            assert "answers that only the database" in is_refused(daemon, "restore", path, "--replace", "--yes")
+        lock.close()
+        assert wait_end(daemon, run)["progress"]["completed"] == 1
+
+
+def test_a_server_of_the_users_own_is_backed_up_and_left_alone(make_daemon):
+    daemon = make_daemon()
+    place.wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the database")
+    path = backup(daemon)
+    assert "a server of your own" in is_refused(daemon, "restore", path, "--replace", "--yes")
