@@ -13,7 +13,7 @@
 #include "io/spool.h"
 
 enum {
-	LOOK_MS = 100,	  /* between looks whether calls are still under way */
+	LOOK_MS = 100,	 /* between looks whether calls are still under way */
 	FLUSH_MS = 5000, /* for the last results */
 };
 

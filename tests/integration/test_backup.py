@@ -1,15 +1,15 @@
 """Backups of the database, and putting them back: nothing of them is lost, nothing is asked twice."""
 
+import contextlib
 import os
 import shutil
 import stat
 import subprocess
 
-import psycopg2
 import pytest
 
 from harness import place
-from probing import CONNECTION, hold, ledger, running, show, start, wait_asked, wait_end
+from probing import connect, hold, ledger, running, show, start, wait_asked, wait_end
 
 pytest_plugins = ["probe_fixtures"]
 
@@ -37,6 +37,17 @@ def transcripts(daemon):
 
 def databases(daemon):
     return sorted(name for name, in daemon.rows("SELECT datname FROM pg_database"))
+
+
+@contextlib.contextmanager
+def no_results(daemon):
+    """The database takes no answer, and can be read."""
+    connection = connect(daemon)
+    try:
+        connection.cursor().execute("LOCK TABLE outcomes, checkpoints IN EXCLUSIVE MODE")
+        yield
+    finally:
+        connection.close()
 
 
 def is_refused(daemon, *words):
@@ -146,10 +157,12 @@ def test_a_destroyed_daemon_goes_on_from_its_backup(one_simulator, simulator):
         wait_asked(simulator, 3)
         path = backup(daemon)
         before = transcripts(daemon)
-        daemon.call("services.stop", name="postgres")
-        hold(simulator, False)
-        place.wait_until(lambda: daemon.call("spool")["depth"] >= 6, 15, "answers in the spool")
-        daemon.kill()
+        with no_results(daemon):
+            hold(simulator, False)
+            place.wait_until(lambda: daemon.call("spool")["depth"] >= 6, 15, "answers in the spool")
+            below = daemon.all_pids()
+            daemon.kill()
+        place.wait_until(lambda: not any(map(place.process_is_alive, below)), 15, "the end of its Postgres")
         shutil.rmtree(os.path.join(daemon.folder, "state", "postgres"))
 
         daemon.start()
@@ -162,24 +175,21 @@ def test_a_destroyed_daemon_goes_on_from_its_backup(one_simulator, simulator):
         assert wait_end(daemon, start(daemon, 1))["status"] == "COMPLETED"
 
 
-def test_answers_that_only_the_present_database_can_take_keep_another_out(one_simulator, simulator, emptied):
-    path = backup(emptied, "others.dump")
-    with running(one_simulator) as daemon:
-        hold(simulator)
-        run = start(daemon, 1)
-        wait_asked(simulator, 1)
-        variables = daemon.call("config.database")["environment"]
-        with psycopg2.connect(**{name: variables[key] for name, key in CONNECTION.items() if key in variables}) as lock:
-            lock.cursor().execute("LOCK TABLE outcomes, checkpoints IN EXCLUSIVE MODE")
-            hold(simulator, False)
-            place.wait_until(lambda: daemon.call("spool")["depth"] > 0, 15, "answers in the spool")
-            assert "answers that only the database" in is_refused(daemon, "restore", path, "--replace", "--yes")
-        lock.close()
-        assert wait_end(daemon, run)["progress"]["completed"] == 1
+def test_answers_that_only_the_present_database_can_take_keep_another_out(emptied, simulator, make_daemon):
+    other = make_daemon()
+    place.wait_until(lambda: other.call("status")["database"]["ready"], 30, "the other database")
+    path = backup(other)
+    hold(simulator)
+    run = start(emptied, 1)
+    wait_asked(simulator, 1)
+    with no_results(emptied):
+        hold(simulator, False)
+        place.wait_until(lambda: emptied.call("spool")["depth"] > 0, 15, "answers in the spool")
+        assert "answers that only the database" in is_refused(emptied, "restore", path, "--replace", "--yes")
+    assert wait_end(emptied, run)["progress"]["completed"] == 1
 
 
-def test_a_server_of_the_users_own_is_backed_up_and_left_alone(make_daemon):
+def test_a_server_of_the_users_own_is_left_alone(make_daemon):
     daemon = make_daemon()
     place.wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the database")
-    path = backup(daemon)
-    assert "a server of your own" in is_refused(daemon, "restore", path, "--replace", "--yes")
+    assert "a server of your own" in is_refused(daemon, "restore", backup(daemon), "--replace", "--yes")
