@@ -609,7 +609,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.notes = "The file is one of pg_dump's custom format, as of the moment of the start, for its owner's eyes\n"
 			 "only. It gets its name when all of it is on the disk. `restore` puts it back.\n"
 			 "For root and the daemon's own user.\n",
-		.examples = "proctorctl backup /var/backups/proctor-$(date +%F).dump",
+		.examples = "proctorctl backup proctor-$(date +%F).dump",
 	},
 	[COMMAND_RESTORE] = {
 		.name = "restore",
@@ -637,7 +637,6 @@ const struct command command_table[COMMAND_COUNT] = {
 			 "Answers that came after the backup are in the spool for `[spool] keep`: those to probes that\n"
 			 "the backup knows are put back too, and are not asked again.\n"
 			 "For root and the daemon's own user.\n",
-		.examples = "proctorctl restore /var/backups/proctor-2026-11-22.dump --replace",
 	},
 	[COMMAND_PSQL] = {
 		.name = "psql",
