@@ -54,3 +54,44 @@ BEGIN
 	INSERT INTO events (level, kind, subject) VALUES ('warning', 'database.restored', 'database');
 END
 $$;
+
+-- ---- how long things are kept ----
+
+ALTER TABLE transcripts ADD COLUMN content_removed_at timestamptz;  -- NULL while it has its content
+CREATE INDEX transcripts_with_content ON transcripts (created_at) WHERE content_removed_at IS NULL;
+
+DROP FUNCTION prune_events(bigint, bigint);
+
+-- Removes events older than `keep_events_ms`, and the content of transcripts older than `keep_content_ms`, 0 being for ever:
+-- the oldest first, at most `most` events and a fifth of that of contents, which are large. Tells how many, and whether
+-- there may be more. Any node may, at any time: what another is removing is passed over.
+--
+-- A transcript without its content still says who answered what, when, in how many turns and tokens, and for how much; its
+-- content says since when there are no turns.
+CREATE FUNCTION prune(keep_events_ms bigint, keep_content_ms bigint, most bigint)
+RETURNS TABLE (events_removed bigint, contents_removed bigint, more boolean)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+AS $$
+BEGIN
+	events_removed := 0;
+	contents_removed := 0;
+	IF keep_events_ms > 0 THEN
+		DELETE FROM events WHERE id = ANY (ARRAY(
+			SELECT e.id FROM events e WHERE e.at < now() - keep_events_ms * interval '1 millisecond'
+			ORDER BY e.at LIMIT most FOR UPDATE SKIP LOCKED));
+		GET DIAGNOSTICS events_removed = ROW_COUNT;
+	END IF;
+	IF keep_content_ms > 0 THEN
+		UPDATE transcripts SET content_removed_at = now(), content = jsonb_build_object('schemaVersion', 1,
+			'turns', '[]'::jsonb, 'removedAt', api_time(now()))
+		WHERE id = ANY (ARRAY(
+			SELECT t.id FROM transcripts t
+			WHERE t.content_removed_at IS NULL AND t.created_at < now() - keep_content_ms * interval '1 millisecond'
+			ORDER BY t.created_at LIMIT most / 5 FOR UPDATE SKIP LOCKED));
+		GET DIAGNOSTICS contents_removed = ROW_COUNT;
+	END IF;
+	more := events_removed = most OR contents_removed = most / 5;
+	RETURN NEXT;
+END
+$$;

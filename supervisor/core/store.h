@@ -254,8 +254,9 @@ void store_event(struct store *store, const char *level, const char *kind, const
  * the database is away; NULL when there is none. Valid until the next turn of the loop. */
 const char *store_held_event(const struct store *store, const char *kind, const char *subject);
 
-/* Events older than this are removed: hourly, and when this changes; 0 = never. */
-void store_keep_events(struct store *store, int64_t keep_ms);
+/* Events, and the content of transcripts, that are older are removed: hourly, and when this changes; 0 =
+ * never. */
+void store_keep(struct store *store, int64_t events_ms, int64_t content_ms);
 
 /* Starts (or goes on with) cancelling a run's queued jobs in chunks; on_wake/on_run_finished tell the rest.
  */

@@ -188,6 +188,8 @@ def test_a_database_password_is_redacted_wherever_the_url_is_shown(simulator, ow
     with running(simulator, {"database": {"url": url}}) as daemon:
         run = start(daemon, 1)
         assert wait_end(daemon, run)["status"] == "COMPLETED"
+        dumped = daemon.proctorctl("backup", os.path.join(daemon.folder, "guarded.dump"))
+        assert dumped.returncode == 0, dumped.stderr
         assert "***" in database(daemon)["url"] and "guarded" in database(daemon)["url"]
         told = [daemon.proctorctl(*words).stdout for words in (
             ("status",), ("--json", "status"), ("config", "show"), ("--json", "config", "show"), ("health",),

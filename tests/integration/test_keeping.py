@@ -1,8 +1,9 @@
-"""Backups of the database, and putting them back: nothing of them is lost, nothing is asked twice."""
+"""Keeping data: backups, put back with nothing lost and nothing asked twice, and what is kept for a time only."""
 
 import contextlib
 import os
 import shutil
+import signal
 import stat
 import subprocess
 
@@ -103,20 +104,41 @@ def test_what_came_after_the_backup_is_neither_lost_nor_asked_again(emptied, sim
     assert emptied.rows("SELECT min(id) > %s FROM jobs WHERE run_id = %s", BEHIND_THE_LOST, again["id"]) == [(True,)]
 
 
+@contextlib.contextmanager
+def restoring(daemon, path):
+    """A restore that waits for two calls under way."""
+    position = daemon.log_position()
+    with subprocess.Popen([os.path.join(place.installation(), "bin", "proctorctl"), "--socket", daemon.socket_path,
+                           "restore", path, "--replace", "--yes"], stderr=subprocess.PIPE, text=True) as asked:
+        try:
+            daemon.wait_log("database.hold under_way=2", since=position)
+            yield asked
+        finally:
+            asked.kill()
+
+
+def test_an_interrupted_restore_changes_nothing_and_work_goes_on(emptied, simulator):
+    path = backup(emptied, "unused.dump")
+    hold(simulator)
+    run = start(emptied, 2, followups=1)
+    wait_asked(simulator, 2)
+    with restoring(emptied, path) as asked:
+        asked.send_signal(signal.SIGINT)
+        assert (asked.wait(30), asked.stderr.read()) == (1, "proctorctl: interrupted: nothing has changed\n")
+    hold(simulator, False)
+    assert wait_end(emptied, run)["progress"]["completed"] == 2
+    assert not [name for name in databases(emptied) if name.startswith("proctor_")]
+    assert len(ledger(simulator)) == 4
+
+
 def test_conversations_under_way_go_back_with_what_they_have(emptied, simulator):
     path = backup(emptied, "before.dump")
     hold(simulator)
     start(emptied, 2, followups=3)
     wait_asked(simulator, 2)
-    position = emptied.log_position()
-    asked = subprocess.Popen([os.path.join(place.installation(), "bin", "proctorctl"), "--socket",
-                              emptied.socket_path, "restore", path, "--replace", "--yes"])
-    try:
-        emptied.wait_log("database.hold under_way=2", since=position)
+    with restoring(emptied, path) as asked:
         hold(simulator, False)
         assert asked.wait(30) == 0
-    finally:
-        asked.kill()
     # One call of each was paid for and under way; no other was begun.
     assert len(ledger(simulator)) == 2
     assert emptied.call("run.list")["items"] == []
@@ -193,3 +215,26 @@ def test_a_server_of_the_users_own_is_left_alone(make_daemon):
     daemon = make_daemon()
     place.wait_until(lambda: daemon.call("status")["database"]["ready"], 30, "the database")
     assert "a server of your own" in is_refused(daemon, "restore", backup(daemon), "--replace", "--yes")
+
+
+def test_turns_that_are_too_old_are_removed_and_their_counts_stay(emptied):
+    run = start(emptied, 3, followups=1)
+    wait_end(emptied, run)
+    before = emptied.call("transcripts.list", run=run)["items"]
+    old = [item["id"] for item in before[:2]]
+    emptied.rows("UPDATE transcripts SET created_at = now() - interval '2 days' WHERE id = ANY (%s)", old)
+    emptied.write_ini({"retention": {"content": "1d"}})
+    try:
+        position = emptied.log_position()
+        emptied.call("reload")
+        emptied.wait_log(r"store\.pruned events=0 contents=2$", since=position)
+    finally:
+        emptied.write_ini({"retention": None})
+        emptied.call("reload")
+    for item in before:
+        shown = emptied.call("transcripts.show", transcript=item["id"])
+        assert (len(shown["content"]["turns"]), "removedAt" in shown["content"]) == (
+            (0, True) if item["id"] in old else (2, False))
+        assert [shown[key] for key in ("turnCount", "tokenCount")] == [item[key] for key in ("turnCount", "tokenCount")]
+    assert "Content removed" in emptied.proctorctl("transcripts", "show", old[0]).stdout
+    assert emptied.wait_event("database.pruned")["data"] == {"events": 0, "contents": 2}
