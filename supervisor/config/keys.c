@@ -25,17 +25,18 @@ static const char *const restart_types[] = { "permanent", "transient", "temporar
 	.offset = offsetof(struct type, member), .width = sizeof(((struct type *)0)->member)
 #define ROW(kind, type_, key, member, kind_) .section = kind, .name = key, .type = kind_, FIELD(type_, member)
 
-#define DAEMON(key, member, type)    ROW(KEY_DAEMON, config_daemon, key, member, type)
-#define DATABASE(key, member, type)  ROW(KEY_DATABASE, config_database, key, member, type)
-#define SPOOL(key, member, type)     ROW(KEY_SPOOL, config_spool, key, member, type)
-#define RETENTION(key, member, type) ROW(KEY_RETENTION, config_retention, key, member, type)
-#define CONTROL(key, member, type)   ROW(KEY_CONTROL, config_control, key, member, type)
-#define GROUP(key, member, type)     ROW(KEY_GROUP, config_group, key, member, type)
-#define POOL(key, member, type)	     ROW(KEY_POOL, config_pool, key, member, type)
-#define SERVICE(key, member, type)   ROW(KEY_SERVICE, config_service, key, member, type)
-#define PROVIDER(key, member, type)  ROW(KEY_PROVIDER, config_provider, key, member, type)
-#define LIMIT(key, member, type)     ROW(KEY_LIMIT, config_limit, key, member, type)
-#define RETRY(key, member, type)     ROW(KEY_RETRY, config_retry, key, member, type)
+#define DAEMON(key, member, type)   ROW(KEY_DAEMON, config_daemon, key, member, type)
+#define DATABASE(key, member, type) ROW(KEY_DATABASE, config_database, key, member, type)
+#define SPOOL(key, member, type)    ROW(KEY_SPOOL, config_spool, key, member, type)
+#define RETAIN(key, member, type)   ROW(KEY_RETENTION, config_retention, key, member, type)
+#define CONTROL(key, member, type)  ROW(KEY_CONTROL, config_control, key, member, type)
+#define GROUP(key, member, type)    ROW(KEY_GROUP, config_group, key, member, type)
+#define POOL(key, member, type)	    ROW(KEY_POOL, config_pool, key, member, type)
+#define SERVICE(key, member, type)  ROW(KEY_SERVICE, config_service, key, member, type)
+#define PROVIDER(key, member, type) ROW(KEY_PROVIDER, config_provider, key, member, type)
+#define LIMIT(key, member, type)    ROW(KEY_LIMIT, config_limit, key, member, type)
+#define RETRY(key, member, type)    ROW(KEY_RETRY, config_retry, key, member, type)
+#define METRICS(key, member, type)  ROW(KEY_METRICS, config_metrics, key, member, type)
 
 /* clang-format off */
 const struct key_spec key_table[] = {
@@ -46,7 +47,7 @@ const struct key_spec key_table[] = {
 	{ DAEMON("user", user, KEY_STRING), .fallback = "proctor", .min = 1, .max = 32,
 	  .help = "account to drop to when started as root; else unused" },
 	{ DAEMON("key_file", key_file, KEY_PATH), .fallback = "", .max = 4000,
-	  .help = "file of API keys, NAME=value lines, mode 0600; empty: the environment alone" },
+	  .help = "file of API keys, NAME=value lines, mode 0600; empty: systemd's credential keys.env, or the environment alone" },
 	{ DAEMON("models", models, KEY_PATH), .fallback = "", .max = 4000,
 	  .help = "models.ini to use; empty: the installed one" },
 	{ DAEMON("log_level", log_level, KEY_ENUM), .fallback = "info", .words = log_levels, .live = true,
@@ -66,9 +67,9 @@ const struct key_spec key_table[] = {
 	{ SPOOL("keep", keep_ms, KEY_DURATION), .fallback = "30m", .max = 7 * DAY, .live = true,
 	  .help = "how long results are kept that the database has got: a standby that takes over may not have them" },
 
-	{ RETENTION("events", events_ms, KEY_DURATION), .fallback = "30d", .max = 3650 * DAY, .live = true,
+	{ RETAIN("events", events_ms, KEY_DURATION), .fallback = "30d", .max = 3650 * DAY, .live = true,
 	  .help = "how long events and crash records are kept; 0: for ever" },
-	{ RETENTION("content", content_ms, KEY_DURATION), .fallback = "0s", .max = 3650 * DAY, .live = true,
+	{ RETAIN("content", content_ms, KEY_DURATION), .fallback = "0s", .max = 3650 * DAY, .live = true,
 	  .help = "how long the turns of transcripts, prompts and answers, are kept; counts and costs of them stay; 0: for ever" },
 
 	{ CONTROL("socket", socket, KEY_PATH), .fallback = "", .max = 107,
@@ -221,6 +222,12 @@ const struct key_spec key_table[] = {
 	  .help = "longest delay of the back-off" },
 	{ RETRY("rate_limit_patience", rate_limit_patience_ms, KEY_DURATION), .fallback = "6h", .max = 30 * DAY, .live = true,
 	  .help = "how long a probe waits for a provider's rate limit before it fails" },
+
+	{ METRICS("listen", listen, KEY_STRING), .fallback = "", .max = 60,
+	  .help = "ADDRESS:PORT to serve /metrics, /healthz and /readyz at over HTTP, such as 127.0.0.1:9469; empty: not "
+		  "at all" },
+	{ METRICS("allow_remote", allow_remote, KEY_BOOL), .fallback = "no",
+	  .help = "listen may be another address than a loopback one: whoever reaches it reads the metrics" },
 };
 /* clang-format on */
 
@@ -246,6 +253,8 @@ static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
 			"provider's; for each key "
 			"the first section that matches and sets it counts" },
 	[KEY_RETRY] = { "retry", NULL, "what becomes of a call that failed" },
+	[KEY_METRICS] = { "metrics", NULL,
+			  "figures for Prometheus; `proctorctl metrics` prints them in any case" },
 };
 
 const struct key_section_spec *key_section_spec(enum key_section section)
