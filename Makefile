@@ -44,7 +44,7 @@ CLIENT_LIBS = -ljansson -lyaml
 TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lmicrohttpd -lm -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests man deb demo check check-system bench chaos soak lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests man deb demo check check-system bench chaos soak fuzz lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -114,6 +114,28 @@ build/bench/admission: tests/bench/admission.c $(call object,release,$(wildcard 
 	@mkdir -p $(@D)
 	@$(CC) $(RELEASE) $(LINK) -o $@ $^ -lm $(LDFLAGS)
 
+# Fuzzers: clang's, for libFuzzer, each with the sources that it reaches.
+FUZZ = $(COMMON) -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all $(CFLAGS)
+$(eval $(call flavour,fuzz,CLANG,FUZZ))
+TIME ?= 60
+
+fuzzed_by_control    := supervisor/app/call.c $(wildcard supervisor/app/control*.c supervisor/io/*.c)
+fuzzed_by_worker     := supervisor/io/msg.c supervisor/io/jsontext.c
+fuzzed_by_ini        := $(wildcard supervisor/config/*.c) \
+	$(addprefix supervisor/policy/,backoff.c intensity.c jitter.c price.c route.c)
+fuzzed_by_definition := $(addprefix supervisor/ctl/,definition_file.c yaml_tree.c)
+fuzzed_by_spool      := $(wildcard supervisor/io/*.c)
+FUZZERS := control worker ini definition spool
+
+# $(1) name of the fuzzer, as in tests/fuzz/fuzz_NAME.c
+define fuzzer
+build/fuzz/$(1): tests/fuzz/fuzz_$(1).c tests/fuzz/fuzz.h build/fuzz/flags $(call object,fuzz,$(fuzzed_by_$(1)) $(wildcard supervisor/base/*.c))
+	@echo "  FUZZER  $$@"
+	@$$(CLANG) $$(FUZZ) -fsanitize=fuzzer -o $$@ $$(filter-out %.h %/flags,$$^) -Wl,--as-needed $(DAEMON_LIBS) -lyaml $$(LDFLAGS)
+endef
+$(foreach name,$(FUZZERS),$(eval $(call fuzzer,$(name))))
+
 asan: build/asan/proctord build/asan/proctorctl ## build both under ASan and UBSan, in build/asan/
 
 clang: $(call object,clang,$(SOURCES)) ## compile everything with clang too, for its warnings
@@ -177,7 +199,7 @@ demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leav
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@PYTHON=$(PYTHON) KEEP=$(KEEP) packaging/demo.sh
 
-check: ## build, lint and run all tests; ONLY="unit lint workers integration" runs some of them
+check: ## build, lint and run all tests; ONLY="unit lint fuzz workers integration" runs some of them
 	@packaging/deps.sh check
 	@PYTHON=$(PYTHON) packaging/check.sh $(ONLY)
 
@@ -196,6 +218,11 @@ chaos: ## kill workers, daemon and Postgres for minutes and prove that nothing i
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@$(PYTHON) tests/chaos $(OPTIONS)
 
+fuzz: ## feed each parser with random input; TIME=60 is the seconds of each, ONLY="ini spool" runs some
+	@packaging/deps.sh check
+	@$(MAKE) --no-print-directory -j$$(nproc) $(addprefix build/fuzz/,$(or $(ONLY),$(FUZZERS)))
+	@tests/fuzz/run.sh $(TIME) $(or $(ONLY),$(FUZZERS))
+
 soak: ## do a day's work in minutes, with restarts and reloads, and prove that memory stays flat; OPTIONS="--jobs 43200"
 	@packaging/deps.sh bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all
@@ -205,7 +232,7 @@ lint: ## check format, layers, scripts and Python
 	@packaging/lint/run.sh
 
 format: ## put all C files into the one format
-	@clang-format -i $(wildcard supervisor/*/*.[ch] tests/unit/*.[ch])
+	@clang-format -i $(wildcard supervisor/*/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
 
 deps: ## install what is missing to build, run and test
 	@packaging/deps.sh check bench
@@ -247,4 +274,4 @@ help: ## show this
 	@echo 'PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) CC=$(CC) CLANG=$(CLANG) PYTHON=$(PYTHON)'
 
 -include $(patsubst %.o,%.d,$(call object,release,$(SOURCES)) $(call object,asan,$(SOURCES)) \
-	$(call object,clang,$(SOURCES)) $(call object,crash,$(WITH_POINTS))) $(addsuffix .d,$(UNIT_TESTS))
+	$(call object,clang,$(SOURCES)) $(call object,fuzz,$(SOURCES)) $(call object,crash,$(WITH_POINTS))) $(addsuffix .d,$(UNIT_TESTS))

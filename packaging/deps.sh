@@ -49,6 +49,7 @@ set_check() {
 		clang=/usr/bin/clang
 		clang-format=/usr/bin/clang-format
 		cppcheck=/usr/bin/cppcheck
+		libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
 		libcmocka-dev
 		libasan8
 		libubsan1

@@ -10,6 +10,7 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
+#include "app/hold.h"
 #include "app/manager.h"
 #include "app/metrics.h"
 #include "app/program.h"
@@ -211,6 +212,7 @@ void daemon_free(struct daemon **daemon)
 	metrics_close(dead);
 	if (dead->commands)
 		commands_free(&dead->commands);
+	hold_free(&dead->hold);
 	manager_free(&dead->manager);
 	provider_checks_free(&dead->checks);
 	dispatch_free(&dead->dispatch);

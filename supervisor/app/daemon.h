@@ -14,6 +14,7 @@ struct config;
 struct dispatch;
 struct embedded;
 struct healthcheck;
+struct hold;
 struct httpserver;
 struct loop;
 struct loop_timer;
@@ -67,6 +68,7 @@ struct daemon {
 	char *database_url;	    /* in effect; may hold a password: never shown unredacted */
 	char *const *argv;	    /* our command line, NULL-terminated; borrowed */
 	char *state_id;
+	struct hold *hold;	 /* NULL unless work is held for a backup to be put in place */
 	struct upgrade *upgrade; /* NULL while none is under way */
 	struct upgraded upgraded;
 	enum daemon_phase phase;

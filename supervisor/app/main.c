@@ -250,6 +250,14 @@ static int complain(const char *error)
 	return DAEMON_EXIT_FAILED;
 }
 
+/* What the configuration asks for cannot be had, and the next start would find it so. */
+static int complain_of(int r, const char *error)
+{
+	int status = complain(error);
+
+	return r == -EINVAL || r == -ENAMETOOLONG || r == -ENOPKG ? DAEMON_EXIT_CONFIG : status;
+}
+
 /* Makes the daemon, and gives it what its predecessor has left. */
 static int make_daemon(struct loop *loop, const struct daemon_start *start, struct daemon **ret,
 		       char **ret_error)
@@ -271,14 +279,15 @@ static int run_loop(struct daemon_start *start)
 	struct signals signals = { 0 };
 	struct daemon *daemon;
 	struct loop *loop;
-	int status;
+	int status, r;
 
 	if (loop_new(&loop) < 0 || child_init(loop) < 0)
 		return complain("the event loop cannot be made");
-	if (make_daemon(loop, start, &daemon, &error) < 0) {
+	r = make_daemon(loop, start, &daemon, &error);
+	if (r < 0) {
 		child_fini();
 		loop_free(&loop);
-		return complain(error);
+		return complain_of(r, error);
 	}
 	watch_signals(loop, daemon, &signals);
 	guard_watch(loop);

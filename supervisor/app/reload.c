@@ -9,6 +9,7 @@
 #include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/program.h"
+#include "app/storage.h"
 #include "app/tree.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -87,7 +88,7 @@ static bool apply(struct daemon *daemon, struct fresh *fresh)
 	provider_checks_configure(daemon->checks, daemon->config);
 	log_set_level((enum log_level)daemon->config->daemon.log_level);
 	store_configure_spool(daemon->store, daemon->config->spool.max_bytes, daemon->config->spool.keep_ms);
-	store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);
+	storage_keep(daemon);
 	commands_reconfigure(daemon->commands);
 	fresh_free(&old);
 	return rolled;

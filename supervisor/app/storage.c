@@ -188,6 +188,13 @@ static int make_database(struct daemon *daemon, char **ret_error)
 	return r;
 }
 
+void storage_keep(struct daemon *daemon)
+{
+	const struct config_retention *retention = &daemon->config->retention;
+
+	store_keep(daemon->store, retention->events_ms, retention->content_ms);
+}
+
 static int make_store(struct daemon *daemon, const char *state_id, char **ret_error)
 {
 	AUTO(mem_free_str) char *sql_dir = mem_printf("%s/sql", daemon->paths.home);
@@ -217,7 +224,7 @@ static int make_store(struct daemon *daemon, const char *state_id, char **ret_er
 	(void)gethostname(host, sizeof(host) - 1);
 	r = store_new(daemon->loop, &options, &daemon->store, ret_error);
 	if (r == 0)
-		store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);
+		storage_keep(daemon);
 	return r;
 }
 

@@ -96,6 +96,7 @@ static struct config *config_new(void)
 	sections_init(KEY_DAEMON, NULL, &c->daemon);
 	sections_init(KEY_DATABASE, NULL, &c->database);
 	sections_init(KEY_SPOOL, NULL, &c->spool);
+	sections_init(KEY_RETENTION, NULL, &c->retention);
 	sections_init(KEY_CONTROL, NULL, &c->control);
 	sections_init(KEY_RETRY, NULL, &c->retry);
 	sections_init(KEY_METRICS, NULL, &c->metrics);
@@ -115,6 +116,7 @@ void config_free(struct config **ret)
 	sections_clear(KEY_DAEMON, &c->daemon);
 	sections_clear(KEY_DATABASE, &c->database);
 	sections_clear(KEY_SPOOL, &c->spool);
+	sections_clear(KEY_RETENTION, &c->retention);
 	sections_clear(KEY_CONTROL, &c->control);
 	sections_clear(KEY_RETRY, &c->retry);
 	sections_clear(KEY_METRICS, &c->metrics);
@@ -307,6 +309,9 @@ static int open_section(struct load *load, const char *title, char **ret_error)
 		break;
 	case KEY_SPOOL:
 		load->base = &c->spool;
+		break;
+	case KEY_RETENTION:
+		load->base = &c->retention;
 		break;
 	case KEY_CONTROL:
 		load->base = &c->control;

@@ -31,8 +31,7 @@ struct config_daemon {
 	char *models;	/* "" = the installed models.ini */
 	int log_level;	/* enum log_level of base/log.h */
 	int64_t drain_timeout_ms;
-	int64_t events_retention_ms; /* 0 = for ever */
-	int64_t stalled_after_ms;    /* without a success of the run; 0 = never */
+	int64_t stalled_after_ms; /* without a success of the run; 0 = never */
 };
 
 struct config_database {
@@ -42,6 +41,10 @@ struct config_database {
 
 struct config_spool {
 	int64_t max_bytes, keep_ms;
+};
+
+struct config_retention {
+	int64_t events_ms, content_ms; /* 0 = for ever */
 };
 
 struct config_control {
@@ -173,6 +176,7 @@ struct config {
 	struct config_daemon daemon;
 	struct config_database database;
 	struct config_spool spool;
+	struct config_retention retention;
 	struct config_control control;
 	struct config_group *groups; /* root first, the others in file order */
 	size_t ngroups;

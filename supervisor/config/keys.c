@@ -28,6 +28,7 @@ static const char *const restart_types[] = { "permanent", "transient", "temporar
 #define DAEMON(key, member, type)   ROW(KEY_DAEMON, config_daemon, key, member, type)
 #define DATABASE(key, member, type) ROW(KEY_DATABASE, config_database, key, member, type)
 #define SPOOL(key, member, type)    ROW(KEY_SPOOL, config_spool, key, member, type)
+#define RETAIN(key, member, type)   ROW(KEY_RETENTION, config_retention, key, member, type)
 #define CONTROL(key, member, type)  ROW(KEY_CONTROL, config_control, key, member, type)
 #define GROUP(key, member, type)    ROW(KEY_GROUP, config_group, key, member, type)
 #define POOL(key, member, type)	    ROW(KEY_POOL, config_pool, key, member, type)
@@ -53,8 +54,6 @@ const struct key_spec key_table[] = {
 	  .help = "least severe lines to log" },
 	{ DAEMON("drain_timeout", drain_timeout_ms, KEY_DURATION), .fallback = "30s", .max = HOUR, .live = true,
 	  .help = "how long calls under way may take to finish at a shutdown" },
-	{ DAEMON("events_retention", events_retention_ms, KEY_DURATION), .fallback = "30d", .max = 3650 * DAY, .live = true,
-	  .help = "how long events and crash records are kept; 0: for ever" },
 	{ DAEMON("stalled_after", stalled_after_ms, KEY_DURATION), .fallback = "15m", .max = 30 * DAY, .live = true,
 	  .help = "a run without a success for this long is said to be stalled, with the reason; 0: never" },
 
@@ -67,6 +66,11 @@ const struct key_spec key_table[] = {
 	  .help = "of the spool in state_dir; from 80 % of it in results that the database has not got, nothing new is begun" },
 	{ SPOOL("keep", keep_ms, KEY_DURATION), .fallback = "30m", .max = 7 * DAY, .live = true,
 	  .help = "how long results are kept that the database has got: a standby that takes over may not have them" },
+
+	{ RETAIN("events", events_ms, KEY_DURATION), .fallback = "30d", .max = 3650 * DAY, .live = true,
+	  .help = "how long events and crash records are kept; 0: for ever" },
+	{ RETAIN("content", content_ms, KEY_DURATION), .fallback = "0s", .max = 3650 * DAY, .live = true,
+	  .help = "how long the turns of transcripts, prompts and answers, are kept; counts and costs of them stay; 0: for ever" },
 
 	{ CONTROL("socket", socket, KEY_PATH), .fallback = "", .max = 107,
 	  .help = "control socket; empty: proctor.sock in run_dir" },
@@ -233,6 +237,9 @@ static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
 	[KEY_DAEMON] = { "daemon", NULL, "the daemon itself" },
 	[KEY_DATABASE] = { "database", NULL, "where runs, transcripts and the queue are kept" },
 	[KEY_SPOOL] = { "spool", NULL, "the local log of answers, written before the database has them" },
+	[KEY_RETENTION] = { "retention", NULL,
+			    "how long things are kept in the database; what was paid for is, unless told "
+			    "otherwise" },
 	[KEY_CONTROL] = { "control", NULL, "the socket that proctorctl speaks to" },
 	[KEY_GROUP] = { "group", "NAME",
 			"a group of the supervision tree; those below it start in the order of their "

@@ -96,12 +96,14 @@ struct section sections_of_child(const struct config *c, const struct config_chi
 
 size_t sections_list(const struct config *c, struct section **ret)
 {
-	size_t len = 0, room = 7 + c->nchildren + CONFIG_PROVIDERS + c->nlimits;
+	/* Each kind once, but for the five that have names; and the root group, which is no child. */
+	size_t len = 0, room = KEY_SECTION_COUNT - 5 + 1 + c->nchildren + CONFIG_PROVIDERS + c->nlimits;
 	struct section *list = mem_array(room, sizeof(*list));
 
 	list[len++] = (struct section){ KEY_DAEMON, NULL, &c->daemon };
 	list[len++] = (struct section){ KEY_DATABASE, NULL, &c->database };
 	list[len++] = (struct section){ KEY_SPOOL, NULL, &c->spool };
+	list[len++] = (struct section){ KEY_RETENTION, NULL, &c->retention };
 	list[len++] = (struct section){ KEY_CONTROL, NULL, &c->control };
 	list[len++] = (struct section){ KEY_GROUP, c->groups[0].name, &c->groups[0] };
 	for (size_t i = 0; i < c->nchildren; i++)

@@ -210,6 +210,7 @@ void config_write_sample(FILE *out)
 	sample_section(out, KEY_DAEMON, NULL, false);
 	sample_section(out, KEY_DATABASE, NULL, false);
 	sample_section(out, KEY_SPOOL, NULL, false);
+	sample_section(out, KEY_RETENTION, NULL, false);
 	sample_section(out, KEY_CONTROL, NULL, false);
 	sample_section(out, KEY_GROUP, "root", false);
 	sample_group(out);

@@ -40,6 +40,10 @@ int dispatch_configure(struct dispatch *dispatch, const struct config *config, c
 /* Nothing new is claimed or begun from now on; what waits here goes back to the store. */
 void dispatch_stop(struct dispatch *dispatch);
 
+/* For as long as it rests nothing is claimed and no call is made; calls under way finish, and everything then
+ * goes back to the store. */
+void dispatch_rest(struct dispatch *dispatch, bool rest);
+
 /* From the store. */
 void dispatch_on_store_state(struct dispatch *dispatch, bool ready);
 /* Another node has taken this job over: what comes of it here still counts, but nothing more is asked. */

@@ -38,6 +38,7 @@ struct dispatch {
 	struct dispatch_stats stats;
 	int runs[DISPATCH_RUN_ACTIVE]; /* as dispatch_count_runs() tells them */
 	bool stopping;
+	bool resting;
 	bool pump_due;
 };
 

@@ -152,6 +152,14 @@ const char *store_why_not_ready(const struct store *store);
 /* Reads the active pairs again soon (a command changed runs). Coalesced. */
 void store_reload_pairs(struct store *store);
 
+/* Closes all connections until store_start(), because another database takes the place of this one; `why` is
+ * one line. Nothing of this node's may be under way. The spool decides whether it belongs to what comes then,
+ * and this node registers there anew. */
+void store_rest(struct store *store, const char *why);
+
+/* The number of the newest migration that there is for the database; 0 before the first connect. */
+int store_newest_schema(const struct store *store);
+
 /* Claims up to the wanted numbers. `fn` is called once: with the jobs (perhaps none; `short_of[i]` tells that
  * want i gave fewer than asked), or jobs NULL when the claim failed or its fate is unknown. */
 typedef void store_claim_fn(void *arg, const struct store_job *jobs, size_t count, const bool *short_of);
@@ -250,8 +258,9 @@ void store_event(struct store *store, const char *level, const char *kind, const
  * the database is away; NULL when there is none. Valid until the next turn of the loop. */
 const char *store_held_event(const struct store *store, const char *kind, const char *subject);
 
-/* Events older than this are removed: hourly, and when this changes; 0 = never. */
-void store_keep_events(struct store *store, int64_t keep_ms);
+/* Events, and the content of transcripts, that are older are removed: hourly, and when this changes; 0 =
+ * never. */
+void store_keep(struct store *store, int64_t events_ms, int64_t content_ms);
 
 /* Starts (or goes on with) cancelling a run's queued jobs in chunks; on_wake/on_run_finished tell the rest.
  */

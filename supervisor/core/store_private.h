@@ -80,9 +80,9 @@ struct store {
 	bool pairs_asked, pairs_again, promoting, pruning;
 	size_t active_pairs;
 	struct list cancels;
-	int64_t keep_events_ms; /* 0 = for ever */
+	int64_t keep_events_ms, keep_contents_ms; /* 0 = for ever */
 	int64_t prune_due_ms;
-	int64_t pruned; /* in the row of statements under way */
+	int64_t pruned_events, pruned_contents; /* in the row of statements under way */
 
 	/* store_beat.c */
 	struct loop_timer *beat_timer, *silence_timer, *fence_timer;
@@ -136,6 +136,8 @@ void store_claim_tell_lost(struct store *store, const struct db_reply *reply);
 /* Gives back what a lost answer left leased to us. 0, -EAGAIN while claims are under way, or as db_query. */
 int store_claim_reconcile(struct store *store, void (*done)(void *arg, const struct db_reply *reply))
 	__attribute__((warn_unused_result));
+/* Queues begin anew: so do the marks. */
+void store_claim_new_database(struct store *store);
 /* Drops marks of pairs that are gone. */
 void store_claim_trim(struct store *store, size_t active_pairs);
 

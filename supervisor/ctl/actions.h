@@ -14,6 +14,8 @@ int action_transcripts_export(struct ctl *ctl);
 int action_events(struct ctl *ctl);
 int action_config_check(struct ctl *ctl);
 int action_health(struct ctl *ctl);
+int action_backup(struct ctl *ctl);
+int action_restore(struct ctl *ctl);
 int action_psql(struct ctl *ctl);
 int action_version(struct ctl *ctl);
 int action_help(struct ctl *ctl);

@@ -62,6 +62,19 @@ char *text_short_count(int64_t number)
 	return text_count(number);
 }
 
+char *text_bytes(int64_t bytes)
+{
+	static const char *const units[] = { "kB", "MB", "GB", "TB" };
+	double amount = (double)bytes / 1e3;
+	size_t unit = 0;
+
+	while (amount >= 1e3 && unit + 1 < ARRAY_LEN(units)) {
+		amount /= 1e3;
+		unit++;
+	}
+	return mem_printf("%.1f %s", amount, units[unit]);
+}
+
 char *text_usd(double usd)
 {
 	if (usd >= 1 || usd == 0)

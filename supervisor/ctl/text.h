@@ -18,6 +18,9 @@ char *text_count(int64_t number) __attribute__((warn_unused_result));
 /* 1234567 → "1.2M". */
 char *text_short_count(int64_t number) __attribute__((warn_unused_result));
 
+/* 1234567 → "1.2 MB". */
+char *text_bytes(int64_t bytes) __attribute__((warn_unused_result));
+
 /* "$1.24", and more digits the less it is. */
 char *text_usd(double usd) __attribute__((warn_unused_result));
 

@@ -133,6 +133,7 @@ static const struct column transcript_fields[] = {
 	{ .title = "Tokens", .path = "tokenCount", .kind = COLUMN_COUNT },
 	{ .title = "Took", .path = "durationMs", .kind = COLUMN_MS },
 	{ .title = "Cost", .path = "costUsd", .kind = COLUMN_USD, .optional = true },
+	{ .title = "Content removed", .path = "content.removedAt", .kind = COLUMN_TIME, .optional = true },
 	{ .title = NULL },
 };
 

@@ -590,6 +590,64 @@ const struct command command_table[COMMAND_COUNT] = {
 		.role = COMMAND_ADMIN,
 		.summary = "How to connect to the daemon's database, password included",
 	},
+	[COMMAND_DATABASE_HOLD] = {
+		.name = "database.hold",
+		.role = COMMAND_ADMIN,
+		.summary = "Rest, without a connection to the embedded database, while a backup is put in its place",
+		.args = ARGS({ .name = "database",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_REQUIRED | ARG_WIRE,
+			       .help = "the id of the database that the backup was made of" },
+			     { .name = "schemaVersion",
+			       .type = COMMAND_INT,
+			       .flags = ARG_REQUIRED | ARG_WIRE,
+			       .min = 1,
+			       .max = 1000000,
+			       .help = "its newest migration" }, ),
+	},
+	[COMMAND_BACKUP] = {
+		.name = "backup",
+		.words = "backup",
+		.place = COMMAND_IN_CLIENT,
+		.role = COMMAND_ADMIN,
+		.summary = "Write the daemon's database to a file, while everything goes on",
+		.args = ARGS({ .name = "file",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_REQUIRED | ARG_POSITIONAL | ARG_CLIENT,
+			       .placeholder = "FILE",
+			       .help = "the file to write; one that exists is left alone" }, ),
+		.notes = "The file is one of pg_dump's custom format, as of the moment of the start, for its owner's eyes\n"
+			 "only. It gets its name when all of it is on the disk. `restore` puts it back.\n"
+			 "For root and the daemon's own user.\n",
+		.examples = "proctorctl backup proctor-$(date +%F).dump",
+	},
+	[COMMAND_RESTORE] = {
+		.name = "restore",
+		.words = "restore",
+		.place = COMMAND_IN_CLIENT,
+		.role = COMMAND_ADMIN,
+		.summary = "Put a backup in place of the embedded database",
+		.args = ARGS({ .name = "file",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_REQUIRED | ARG_POSITIONAL | ARG_CLIENT,
+			       .placeholder = "FILE",
+			       .help = "what `backup` wrote" },
+			     { .name = "replace",
+			       .type = COMMAND_BOOL,
+			       .flags = ARG_CLIENT,
+			       .help = "drop a database that is not empty" },
+			     { .name = "yes",
+			       .type = COMMAND_BOOL,
+			       .flags = ARG_CLIENT,
+			       .help = "do not ask whether that is meant" }, ),
+		.notes = "The backup is read into a database of its own beside the present one and looked at there,\n"
+			 "while work goes on. Then calls under way finish, the two change their places, and work goes\n"
+			 "on in what the backup holds. The present database is dropped only after that; whatever\n"
+			 "goes wrong before leaves it as it was.\n"
+			 "Answers that came after the backup are in the spool for `[spool] keep`: those to probes that\n"
+			 "the backup knows are put back too, and are not asked again.\n"
+			 "For root and the daemon's own user.\n",
+	},
 	[COMMAND_PSQL] = {
 		.name = "psql",
 		.words = "psql",

@@ -50,6 +50,9 @@
 	D(CONFIG_SHOW, config_show)                                                                          \
 	D(CONFIG_CHECK, config_check)                                                                        \
 	D(CONFIG_DATABASE, config_database)                                                                  \
+	D(DATABASE_HOLD, database_hold)                                                                      \
+	C(BACKUP, backup)                                                                                    \
+	C(RESTORE, restore)                                                                                  \
 	C(PSQL, psql)                                                                                        \
 	D(RELOAD, reload)                                                                                    \
 	D(UPGRADE, upgrade)                                                                                  \

@@ -290,6 +290,14 @@ void db_drop(struct db *db, const char *why)
 		drop(db, mem_strdup(why));
 }
 
+void db_rest(struct db *db, const char *why)
+{
+	db_drop(db, why);
+	db_attempt_close(db);
+	db->state = STATE_IDLE;
+	db->rounds = 0;
+}
+
 int db_query(struct db *db, const char *sql, struct db_params *params, db_reply_fn *fn, void *arg)
 {
 	AUTO(db_params_free) struct db_params *taken = params;

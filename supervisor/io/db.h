@@ -62,6 +62,10 @@ void db_connect(struct db *db);
  * back, from within the call; connects anew. Nothing happens to a link that is not up. */
 void db_drop(struct db *db, const char *why);
 
+/* Closes; queries not answered get DB_LOST. Tells `link` of `why` when it was up, and connects no more until
+ * db_connect(). */
+void db_rest(struct db *db, const char *why);
+
 /* Sends `sql` with `params` (taken, also on failure; NULL = none). `fn` is called exactly once, later.
  * -ENOTCONN while down, -ENOBUFS when too much is queued (db_room is 0). */
 int db_query(struct db *db, const char *sql, struct db_params *params, db_reply_fn *fn, void *arg)

@@ -38,7 +38,7 @@ static void test_no_file_gives_the_defaults(void **state)
 	assert_string_equal(c->control.socket, "");
 	assert_int_equal(c->control.mode, 0660);
 	assert_int_equal(c->control.max_clients, 64);
-	assert_int_equal(c->daemon.events_retention_ms, INT64_C(2592000000));
+	assert_int_equal(c->retention.events_ms, INT64_C(2592000000));
 	assert_int_equal(c->daemon.stalled_after_ms, 900000);
 	assert_int_equal(c->nlimits, 0);
 	assert_int_equal(c->ngroups, 1);
@@ -164,26 +164,20 @@ static void test_a_file_fills_the_structs(void **state)
 	assert_null(config_find_service(c, "fast"));
 }
 
+#define SECTIONS                                                                                             \
+	"[daemon], [database], [spool], [retention], [control], [group:NAME], [pool:NAME], [service:NAME], " \
+	"[provider:NAME], [limit:PROVIDER/GLOB], [retry], [metrics]"
+
 static const struct {
 	const char *text;
 	const char *want_error;
 } bad[] = {
-	{ "[deamon]\n",
-	  "t.ini:1: [deamon]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry], "
-	  "[metrics]; the nearest: daemon" },
-	{ "[xyzzyx]\n",
-	  "t.ini:1: [xyzzyx]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry], "
-	  "[metrics]" },
+	{ "[deamon]\n", "t.ini:1: [deamon]: unknown section; allowed are " SECTIONS "; the nearest: daemon" },
+	{ "[xyzzyx]\n", "t.ini:1: [xyzzyx]: unknown section; allowed are " SECTIONS },
 	{ "[pool]\n",
-	  "t.ini:1: [pool]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry], "
-	  "[metrics]; the nearest: pool, spool" },
+	  "t.ini:1: [pool]: unknown section; allowed are " SECTIONS "; the nearest: pool, spool" },
 	{ "[daemon:x]\n",
-	  "t.ini:1: [daemon:x]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry], "
-	  "[metrics]; the nearest: daemon" },
+	  "t.ini:1: [daemon:x]: unknown section; allowed are " SECTIONS "; the nearest: daemon" },
 	{ "[pool:]\n", "t.ini:1: [pool:]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[pool:A]\n", "t.ini:1: [pool:A]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[service:9]\n", "t.ini:1: [service:9]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
