@@ -40,6 +40,9 @@ int dispatch_configure(struct dispatch *dispatch, const struct config *config, c
 /* Nothing new is claimed or begun from now on; what waits here goes back to the store. */
 void dispatch_stop(struct dispatch *dispatch);
 
+/* After that and the pool's end: what other nodes may use from now on is theirs. */
+void dispatch_leave(struct dispatch *dispatch);
+
 /* From the store. */
 void dispatch_on_store_state(struct dispatch *dispatch, bool ready);
 /* Another node has taken this job over: what comes of it here still counts, but nothing more is asked. */
