@@ -75,6 +75,9 @@ json_t *cmd_json(const struct db_rows *rows, int column);
 void cmd_add_waits(struct daemon *daemon, json_t *run, const char *run_id, const json_t *rows);
 void cmd_say_jobs(struct daemon *daemon, json_t *items, const json_t *rows);
 
+/* `status`' one word: "starting", "ready", "degraded", "stopping". */
+const char *cmd_state(struct daemon *daemon);
+
 /* Parts of `status` that other commands show as well. */
 json_t *cmd_database(struct daemon *daemon);
 json_t *cmd_environment(struct daemon *daemon);

@@ -51,13 +51,12 @@ static int least(int a, int b)
 /* Where nodes share it, what is left here is less than what is in force. */
 static json_t *concurrency_json(const struct gate_scope_view *view)
 {
-	int configured = view->configured_concurrency, learned = view->learned_concurrency, limit, here;
+	int configured = view->configured_concurrency, limit = gate_view_concurrency(view);
+	int here = configured > 0 ? least(limit, view->concurrency) : limit;
 
-	limit = configured > 0 && learned > 0 ? least(configured, learned) : configured + learned;
-	here = configured > 0 ? least(limit, view->concurrency) : limit;
 	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "scope", view->glob, "unit",
-			 "concurrency", "configured", configured, "told", 0, "learned", learned, "limit",
-			 limit, "used", view->in_flight, "left",
+			 "concurrency", "configured", configured, "told", 0, "learned",
+			 view->learned_concurrency, "limit", limit, "used", view->in_flight, "left",
 			 here > view->in_flight ? here - view->in_flight : 0);
 }
 

@@ -544,6 +544,15 @@ const struct command command_table[COMMAND_COUNT] = {
 		.summary = "The last verdict on the Python environment, the workers, the database and the providers",
 		.args = ARGS({ .name = "now", .type = COMMAND_BOOL, .help = "check the environment and look at the providers first" }, ),
 	},
+	[COMMAND_METRICS] = {
+		.name = "metrics",
+		.words = "metrics",
+		.role = COMMAND_READ,
+		.summary = "All that is measured, as text that Prometheus reads",
+		.notes = "The same is served over HTTP where [metrics] listen says so, beside /healthz and /readyz.\n"
+			 "`proctord --metrics-reference` explains each. Rates and quantiles are Prometheus' to make.\n",
+		.examples = "proctorctl metrics | grep proctor_calls_total",
+	},
 	[COMMAND_CONFIG_SHOW] = {
 		.name = "config.show",
 		.words = "config show",
@@ -646,7 +655,11 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .type = COMMAND_LIST_OF,
 			       .flags = ARG_POSITIONAL,
 			       .placeholder = "COMMAND",
-			       .help = "which one" }, ),
+			       .help = "which one" },
+			     { .name = "reference",
+			       .type = COMMAND_BOOL,
+			       .flags = ARG_CLIENT,
+			       .help = "all of them at once, in Markdown" }, ),
 		.examples = "proctorctl help run start",
 	},
 	[COMMAND_COMPLETION] = {
