@@ -22,6 +22,7 @@ set_build() {
 		libmicrohttpd-dev
 		libpq-dev
 		libyaml-dev
+		lowdown=/usr/bin/lowdown
 	END
 }
 
@@ -51,6 +52,7 @@ set_check() {
 		libcmocka-dev
 		libasan8
 		libubsan1
+		man-db=/usr/bin/man
 		pgbouncer=/usr/sbin/pgbouncer
 		prometheus=/usr/bin/promtool
 		pycodestyle=/usr/bin/pycodestyle

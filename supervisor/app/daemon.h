@@ -17,6 +17,7 @@ struct healthcheck;
 struct httpserver;
 struct loop;
 struct loop_timer;
+struct manager;
 struct models;
 struct program;
 struct provider_checks;
@@ -58,6 +59,7 @@ struct daemon {
 	struct dispatch *dispatch;
 	struct healthcheck *health;
 	struct provider_checks *checks;
+	struct manager *manager;
 	struct embedded *embedded; /* NULL with a database URL of the user's own */
 	struct commands *commands;
 	struct httpserver *metrics; /* NULL = none listens */

@@ -416,6 +416,7 @@ int main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
+	mem_return_early();
 	sdnotify_init();
 	if (options.mode == MODE_REHEARSE)
 		guard_unmark();

@@ -46,7 +46,7 @@ const struct key_spec key_table[] = {
 	{ DAEMON("user", user, KEY_STRING), .fallback = "proctor", .min = 1, .max = 32,
 	  .help = "account to drop to when started as root; else unused" },
 	{ DAEMON("key_file", key_file, KEY_PATH), .fallback = "", .max = 4000,
-	  .help = "file of API keys, NAME=value lines, mode 0600; empty: the environment alone" },
+	  .help = "file of API keys, NAME=value lines, mode 0600; empty: systemd's credential keys.env, or the environment alone" },
 	{ DAEMON("models", models, KEY_PATH), .fallback = "", .max = 4000,
 	  .help = "models.ini to use; empty: the installed one" },
 	{ DAEMON("log_level", log_level, KEY_ENUM), .fallback = "info", .words = log_levels, .live = true,

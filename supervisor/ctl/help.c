@@ -10,9 +10,7 @@
 
 enum { ARGS_WIDTH = 28 };
 
-static const struct {
-	const char *option, *help;
-} global_options[] = {
+const struct help_entry help_options[] = {
 	{ "--socket PATH",
 	  "the daemon's control socket (default: $PROCTOR_SOCKET, else /run/proctor/proctor.sock)" },
 	{ "--json", "print the answer as JSON, as the daemon gave it" },
@@ -20,16 +18,18 @@ static const struct {
 	{ "--timeout DURATION", "how long to wait for an answer (default: 5m)" },
 	{ "-h, --help", "explain a command or a group of commands" },
 	{ "--version", "print the version of this program" },
+	{ NULL, NULL },
 };
 
-static const char exit_codes[] =
-	"Exit status:\n"
-	"  0  done\n"
-	"  1  what was asked for failed (a run watched ended FAILED, a check found a fault)\n"
-	"  2  the command line is wrong\n"
-	"  3  no daemon answers\n"
-	"  4  the run watched was cancelled\n"
-	"  5  the daemon refused: bad argument, not found, conflict, not allowed, unavailable\n";
+const struct help_entry help_exit_codes[] = {
+	{ "0", "done" },
+	{ "1", "what was asked for failed (a run watched ended FAILED, a check found a fault)" },
+	{ "2", "the command line is wrong" },
+	{ "3", "no daemon answers" },
+	{ "4", "the run watched was cancelled" },
+	{ "5", "the daemon refused: bad argument, not found, conflict, not allowed, unavailable" },
+	{ NULL, NULL },
+};
 
 static bool in_group(const struct command *command, const char *word)
 {
@@ -52,12 +52,15 @@ void help_print_all(FILE *out)
 		if (command_table[i].words)
 			print_command_line(out, &command_table[i]);
 	(void)fprintf(out, "\nOptions:\n");
-	for (size_t i = 0; i < ARRAY_LEN(global_options); i++)
-		(void)fprintf(out, "  %-20s %s\n", global_options[i].option, global_options[i].help);
-	(void)fprintf(out, "\n%s\n`proctorctl COMMAND --help` explains one command.\n", exit_codes);
+	for (const struct help_entry *entry = help_options; entry->term; entry++)
+		(void)fprintf(out, "  %-20s %s\n", entry->term, entry->help);
+	(void)fprintf(out, "\nExit status:\n");
+	for (const struct help_entry *entry = help_exit_codes; entry->term; entry++)
+		(void)fprintf(out, "  %s  %s\n", entry->term, entry->help);
+	(void)fprintf(out, "\n`proctorctl COMMAND --help` explains one command.\n");
 }
 
-static const char *placeholder(const struct command_arg *arg)
+const char *help_placeholder(const struct command_arg *arg)
 {
 	static const char *const by_type[] = {
 		[COMMAND_STRING] = "TEXT", [COMMAND_INT] = "N",		[COMMAND_NUMBER] = "NUMBER",
@@ -70,11 +73,11 @@ static const char *placeholder(const struct command_arg *arg)
 	return arg->choices ? arg->choices : by_type[arg->type];
 }
 
-static void print_usage(FILE *out, const struct command *command)
+void help_print_usage(FILE *out, const struct command *command)
 {
 	bool options = false;
 
-	(void)fprintf(out, "Usage: proctorctl %s", command->words);
+	(void)fprintf(out, "proctorctl %s", command->words);
 	for (const struct command_arg *arg = command->args; arg && arg->name; arg++) {
 		if (arg->flags & ARG_WIRE)
 			continue;
@@ -83,16 +86,16 @@ static void print_usage(FILE *out, const struct command *command)
 
 			options = options || !(arg->flags & ARG_REQUIRED);
 			if (arg->flags & ARG_REQUIRED)
-				(void)fprintf(out, " --%s %s", option, placeholder(arg));
+				(void)fprintf(out, " --%s %s", option, help_placeholder(arg));
 			continue;
 		}
-		(void)fprintf(out, arg->flags & ARG_REQUIRED ? " %s" : " [%s]", placeholder(arg));
+		(void)fprintf(out, arg->flags & ARG_REQUIRED ? " %s" : " [%s]", help_placeholder(arg));
 	}
-	(void)fprintf(out, "%s%s\n", options ? " [OPTION…]" : "",
+	(void)fprintf(out, "%s%s", options ? " [OPTION…]" : "",
 		      command_id_of(command) == COMMAND_PSQL ? " [-- PSQL ARGUMENT…]" : "");
 }
 
-static void print_limits(FILE *out, const struct command_arg *arg)
+void help_print_limits(FILE *out, const struct command_arg *arg)
 {
 	bool ranged = (arg->min != 0 || arg->max != 0) && arg->type != COMMAND_DURATION;
 
@@ -114,12 +117,12 @@ static void print_args(FILE *out, const struct command *command)
 
 		if (arg->flags & ARG_WIRE)
 			continue;
-		shown = arg->flags & ARG_POSITIONAL ? mem_strdup(placeholder(arg))
-						    : mem_printf("--%s %s", option, placeholder(arg));
+		shown = arg->flags & ARG_POSITIONAL ? mem_strdup(help_placeholder(arg))
+						    : mem_printf("--%s %s", option, help_placeholder(arg));
 		width = text_width(shown);
 		(void)fprintf(out, "%s  %s%*s %s", any ? "" : "\n", shown,
 			      width < ARGS_WIDTH ? (int)(ARGS_WIDTH - width) : 0, "", arg->help);
-		print_limits(out, arg);
+		help_print_limits(out, arg);
 		(void)fputc('\n', out);
 		any = true;
 	}
@@ -140,8 +143,9 @@ static void print_indented(FILE *out, const char *title, const char *lines)
 
 void help_print_command(FILE *out, const struct command *command)
 {
-	print_usage(out, command);
-	(void)fprintf(out, "\n%s.\n", command->summary);
+	(void)fputs("Usage: ", out);
+	help_print_usage(out, command);
+	(void)fprintf(out, "\n\n%s.\n", command->summary);
 	if (command->notes)
 		(void)fprintf(out, "%s\n", command->notes);
 	print_args(out, command);

@@ -354,7 +354,8 @@ const struct command command_table[COMMAND_COUNT] = {
 			 "is guessed is {low, likely, high}. `answers` says where answers' lengths come from: measured (since the\n"
 			 "daemon's start), transcripts, or assumed (100, 500 and 1000 tokens). costUsd is null where no price is\n"
 			 "known, and for simulated models; costKnown is false when one is missing in the sum. Retries, and what\n"
-			 "other runs have queued (`ahead`, by lane), come on top.",
+			 "other runs have queued (`ahead`, by lane), come on top. With --budget-usd it is warned of when the\n"
+			 "run may cost more; without --estimate, as with it, of models whose price is not known.",
 		.examples = "proctorctl run start dilemmas --models gpt-4,claude-3-sonnet --estimate\n"
 			    "proctorctl run start dilemmas --models gpt-4 --budget-usd 5\n"
 			    "proctorctl run start dilemmas --models gpt-4,claude-3-sonnet --sample-percentage 10\n"
@@ -654,7 +655,11 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .type = COMMAND_LIST_OF,
 			       .flags = ARG_POSITIONAL,
 			       .placeholder = "COMMAND",
-			       .help = "which one" }, ),
+			       .help = "which one" },
+			     { .name = "reference",
+			       .type = COMMAND_BOOL,
+			       .flags = ARG_CLIENT,
+			       .help = "all of them at once, in Markdown" }, ),
 		.examples = "proctorctl help run start",
 	},
 	[COMMAND_COMPLETION] = {

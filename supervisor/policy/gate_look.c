@@ -107,10 +107,9 @@ const char *gate_unit_name(enum gate_unit unit)
 
 int gate_view_concurrency(const struct gate_scope_view *view)
 {
-	int learned = view->learned_concurrency;
+	int configured = view->configured_concurrency, learned = view->learned_concurrency;
 
-	return learned > 0 && (view->concurrency == 0 || learned < view->concurrency) ? learned
-										      : view->concurrency;
+	return learned > 0 && (configured == 0 || learned < configured) ? learned : configured;
 }
 
 /* ---- room ---- */

@@ -51,7 +51,7 @@ def keep(tell, nodes):
                 options={"maxTokens": MAX_TOKENS})
     with LimitProof([lane], nodes, durable=True) as proof:
         proof.begin()
-        ramp, span = proof.measure(RAMP_S, SPAN_S)
+        ramp, (span,) = proof.measure(RAMP_S, SPAN_S)
     for figure in (*ramp, *span):
         tell(str(figure))
     return ramp, span
@@ -115,7 +115,7 @@ def kinds():
 def keep_all(tell):
     with LimitProof(kinds()) as proof:
         proof.begin()
-        ramp, span = proof.measure(RAMP_S, SPAN_S)
+        ramp, (span,) = proof.measure(RAMP_S, SPAN_S)
     for figure in (*ramp, *span):
         tell(str(figure))
     return ramp, span

@@ -14,11 +14,12 @@ work than they can do. After a ramp a span of time is measured. All figures are 
     with LimitProof([Lane("openai", "gpt-4", [{"kind": "bucket", "limit": 50, "window_s": 1.0}],
                           {"requests_per_minute": 3000})]) as proof:
         proof.begin()
-        ramp, figures = proof.measure(ramp_s=3, span_s=10)
+        ramp, (span,) = proof.measure(ramp_s=3, span_s=10)
 """
 
 import contextlib
 import dataclasses
+import itertools
 import time
 
 from . import place
@@ -156,16 +157,24 @@ class LimitProof:
         place.wait_until(lambda: time.monotonic() >= first.at + span_s, span_s + 5, "the span to be over")
         return first, self.read()
 
-    def measure(self, ramp_s, span_s):
-        """[Figures] of the ramp, which begins here, and of the span behind it; of each limit, in their order."""
-        born = self.read()
-        place.wait_until(lambda: time.monotonic() >= born.at + ramp_s, ramp_s + 5, "the ramp to be over")
-        first, last = self.wait_span(span_s)
+    def measure(self, ramp_s, span_s, spans=1, enough=None):
+        """[Figures] of the ramp, which begins here, and a list of those of each span behind it; of each limit, in their
+        order. Ends after `spans` spans, or with the first after which enough(lists so far) is true; of a concurrency
+        the figures that it sees lack the calls under way."""
+        readings = [*self.wait_span(ramp_s)]
+        while len(readings) < 2 + spans:
+            readings.append(self.wait_span(span_s)[1])
+            if enough and enough(self._each(readings[1:])):
+                break
         for name in self.lanes:
             left = self.left(name)
             assert left >= RESERVE, f"{name} had {left} probes left: too few to be sure that it never wanted for work"
         self.end()
-        return self.figures(born, first), self.figures(first, last)
+        ramp, *measured = self._each(readings)
+        return ramp, measured
+
+    def _each(self, readings):
+        return [self.figures(first, last) for first, last in itertools.pairwise(readings)]
 
     def figures(self, first, last):
         return [self._figures(before, after, first, last) for before, after in zip(first.limits, last.limits)]
