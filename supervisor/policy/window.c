@@ -44,7 +44,7 @@ void window_free(struct window **w)
 	mem_free(w);
 }
 
-static void advance(struct window *w, int64_t now_ms)
+void window_advance(struct window *w, int64_t now_ms)
 {
 	int64_t number = number_of(w, now_ms);
 
@@ -64,9 +64,8 @@ int64_t window_add(struct window *w, int64_t now_ms, int64_t at_ms, int64_t amou
 {
 	int64_t number = number_of(w, at_ms), *at;
 
-	advance(w, now_ms);
-	/* What happens now is the newest there is, also after a clock has stepped back. */
-	if (at_ms >= now_ms || number > w->now)
+	window_advance(w, now_ms);
+	if (number > w->now)
 		number = w->now;
 	if (number <= w->now - w->count)
 		return 0;
@@ -78,19 +77,10 @@ int64_t window_add(struct window *w, int64_t now_ms, int64_t at_ms, int64_t amou
 	return amount;
 }
 
-int64_t window_sum(struct window *w, int64_t now_ms)
+int64_t window_sum(const struct window *w, int64_t now_ms)
 {
-	advance(w, now_ms);
-	return w->sum;
-}
+	int64_t sum = w->sum, gone = number_of(w, now_ms) - w->now;
 
-int64_t window_sum_later(struct window *w, int64_t now_ms, int64_t later_ms)
-{
-	int64_t sum, gone;
-
-	advance(w, now_ms);
-	sum = w->sum;
-	gone = number_of(w, later_ms) - w->now;
 	if (gone >= w->count)
 		return 0;
 	for (int64_t i = 1; i <= gone; i++)
@@ -98,17 +88,14 @@ int64_t window_sum_later(struct window *w, int64_t now_ms, int64_t later_ms)
 	return sum;
 }
 
-int64_t window_wait_ms(struct window *w, int64_t now_ms, int64_t most)
+int64_t window_wait_ms(const struct window *w, int64_t now_ms, int64_t most)
 {
-	int64_t sum, steps = 0;
+	int64_t number = number_of(w, now_ms), sum = window_sum(w, now_ms), last;
 
-	advance(w, now_ms);
-	sum = w->sum;
-	while (sum > most && steps < w->count)
-		sum -= *slot(w, w->now + ++steps);
-	if (steps == 0)
+	if (sum <= most)
 		return 0;
-	/* A clock that stands still must not make it 0. */
-	steps = (w->now + steps) * w->slot_ms - now_ms;
-	return steps > 0 ? steps : 1;
+	last = number > w->now ? number : w->now;
+	while (sum > most)
+		sum -= *slot(w, ++last);
+	return last * w->slot_ms - now_ms;
 }
