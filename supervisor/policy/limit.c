@@ -21,7 +21,6 @@ int64_t limit_tick(struct limit *l, int64_t now_ms)
 {
 	l->latest_ms = limit_clock(l, now_ms);
 	window_advance(l->spent, l->latest_ms);
-	window_advance(l->idle, l->latest_ms);
 	return l->latest_ms;
 }
 

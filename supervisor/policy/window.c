@@ -6,8 +6,9 @@
 
 struct window {
 	int64_t slot_ms;
-	int64_t count; /* of slots: those of a span and the one that is under way */
-	int64_t now;   /* number of the newest slot, counted from time 0 */
+	int64_t count;	 /* of slots: those of a span and the one that is under way */
+	int64_t now;	 /* number of the newest slot, counted from time 0 */
+	int64_t next_ms; /* when the next one begins */
 	int64_t sum;
 	int64_t *slots; /* slot n stands at n % count */
 };
@@ -33,6 +34,7 @@ void window_new(int64_t span_ms, int64_t slot_ms, int64_t now_ms, struct window 
 	w->count = (span_ms + slot_ms - 1) / slot_ms + 1;
 	w->slots = mem_array((size_t)w->count, sizeof(w->slots[0]));
 	w->now = number_of(w, now_ms);
+	w->next_ms = (w->now + 1) * slot_ms;
 	*ret = w;
 }
 
@@ -46,8 +48,11 @@ void window_free(struct window **w)
 
 void window_advance(struct window *w, int64_t now_ms)
 {
-	int64_t number = number_of(w, now_ms);
+	int64_t number;
 
+	if (now_ms < w->next_ms)
+		return;
+	number = number_of(w, now_ms);
 	if (number - w->now >= w->count) {
 		memset(w->slots, 0, (size_t)w->count * sizeof(w->slots[0]));
 		w->sum = 0;
@@ -58,6 +63,7 @@ void window_advance(struct window *w, int64_t now_ms)
 		w->sum -= *slot(w, w->now);
 		*slot(w, w->now) = 0;
 	}
+	w->next_ms = (w->now + 1) * w->slot_ms;
 }
 
 int64_t window_add(struct window *w, int64_t now_ms, int64_t at_ms, int64_t amount)
@@ -79,8 +85,11 @@ int64_t window_add(struct window *w, int64_t now_ms, int64_t at_ms, int64_t amou
 
 int64_t window_sum(const struct window *w, int64_t now_ms)
 {
-	int64_t sum = w->sum, gone = number_of(w, now_ms) - w->now;
+	int64_t sum = w->sum, gone;
 
+	if (now_ms < w->next_ms)
+		return sum;
+	gone = number_of(w, now_ms) - w->now;
 	if (gone >= w->count)
 		return 0;
 	for (int64_t i = 1; i <= gone; i++)
@@ -90,11 +99,11 @@ int64_t window_sum(const struct window *w, int64_t now_ms)
 
 int64_t window_wait_ms(const struct window *w, int64_t now_ms, int64_t most)
 {
-	int64_t number = number_of(w, now_ms), sum = window_sum(w, now_ms), last;
+	int64_t sum = window_sum(w, now_ms), last;
 
 	if (sum <= most)
 		return 0;
-	last = number > w->now ? number : w->now;
+	last = now_ms < w->next_ms ? w->now : number_of(w, now_ms);
 	while (sum > most)
 		sum -= *slot(w, ++last);
 	return last * w->slot_ms - now_ms;
