@@ -17,13 +17,6 @@
 
 /* ---- the clock ---- */
 
-int64_t limit_tick(struct limit *l, int64_t now_ms)
-{
-	l->latest_ms = limit_clock(l, now_ms);
-	window_advance(l->spent, l->latest_ms);
-	return l->latest_ms;
-}
-
 /* What is a wait of so long by a clock that is so far behind. */
 static int64_t seen_from_behind(int64_t wait_ms, int64_t behind_ms)
 {
@@ -73,7 +66,7 @@ static int64_t ramped(const struct limit *l, int64_t rate, int64_t now_ms)
 {
 	int64_t age_ms = now_ms - l->born_ms, step;
 
-	if (age_ms >= l->params.ramp_ms)
+	if (rate == 0 || age_ms >= l->params.ramp_ms)
 		return rate;
 	step = age_ms * RAMP_STEPS / l->params.ramp_ms;
 	return most(1, rate / RAMP_FLOOR + (rate - rate / RAMP_FLOOR) * step / RAMP_STEPS);
@@ -84,13 +77,21 @@ static void climb(const struct limit *l, int64_t now_ms, struct bucket *pace)
 {
 	int64_t rate = limit_rate(l), burst = burst_of(l, rate), at_ms;
 
-	if (pace->stamp_ms - l->born_ms >= l->params.ramp_ms)
+	if (rate == 0 || pace->stamp_ms - l->born_ms >= l->params.ramp_ms)
 		return;
 	for (int64_t step = 1; step <= RAMP_STEPS; step++) {
 		at_ms = l->born_ms + (step * l->params.ramp_ms + RAMP_STEPS - 1) / RAMP_STEPS;
 		if (at_ms > pace->stamp_ms && at_ms <= now_ms)
 			bucket_set_rate(pace, ramped(l, rate, at_ms), burst, at_ms);
 	}
+}
+
+int64_t limit_tick(struct limit *l, int64_t now_ms)
+{
+	l->latest_ms = limit_clock(l, now_ms);
+	climb(l, l->latest_ms, &l->pace);
+	window_advance(l->spent, l->latest_ms);
+	return l->latest_ms;
 }
 
 void limit_set_pace(struct limit *l, int64_t now_ms)
@@ -161,10 +162,10 @@ int limit_configure(struct limit *l, const struct limit_params *params, int64_t 
 
 	if (!in_range(params))
 		return -ERANGE;
+	now_ms = limit_tick(l, now_ms);
 	if (params->rate != l->params.rate || params->span_ms != old_ms)
 		l->learned = 0;
 	l->params = *params;
-	now_ms = limit_tick(l, now_ms);
 	if (params->span_ms != old_ms)
 		respan(l, old_ms, now_ms);
 	limit_set_pace(l, now_ms);
@@ -273,8 +274,6 @@ static void charge(struct limit *l, int64_t now_ms, int64_t cost)
 int64_t limit_take(struct limit *l, int64_t now_ms, int64_t cost)
 {
 	now_ms = limit_tick(l, now_ms);
-	climb(l, now_ms, &l->pace);
-	limit_set_pace(l, now_ms);
 	note_pace(l, now_ms);
 	if (l->granted)
 		l->grant -= cost;
@@ -319,12 +318,13 @@ void limit_told(struct limit *l, int64_t now_ms, int64_t per_minute)
 {
 	int64_t told = most(1, least(per_minute, LIMIT_RATE_MAX) * l->params.span_ms / LIMIT_MINUTE_MS);
 
+	now_ms = limit_tick(l, now_ms);
 	if (told == l->told)
 		return;
 	l->told = told;
 	if (l->learned && l->learned >= limit_base_rate(l))
 		l->learned = 0;
-	limit_set_pace(l, limit_tick(l, now_ms));
+	limit_set_pace(l, now_ms);
 }
 
 /* What could be taken at once, pacing left out. */
@@ -337,9 +337,9 @@ void limit_told_remaining(struct limit *l, int64_t now_ms, int64_t remaining, in
 {
 	int64_t room = most(0, remaining - unseen), excess;
 
+	now_ms = limit_tick(l, now_ms);
 	if (limit_rate(l) == 0)
 		return;
-	now_ms = limit_tick(l, now_ms);
 	excess = free_of(l, now_ms) - room;
 	if (excess > 0) {
 		(void)window_add(l->spent, now_ms, now_ms, excess);

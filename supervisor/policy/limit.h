@@ -74,9 +74,11 @@ void limit_told(struct limit *l, int64_t now_ms, int64_t per_minute);
  * yet. Only ever lowers what is left here. */
 void limit_told_remaining(struct limit *l, int64_t now_ms, int64_t remaining, int64_t unseen);
 
-/* A call taken at taken_ms was refused for this limit. retry_after_ms is the provider's word, -1 when it had
- * none. One decrease for all calls that were under way together. */
-void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t retry_after_ms);
+/* A call taken at taken_ms was refused for this limit. `counted` of what it took stays taken, the rest is to
+ * be settled. retry_after_ms is the provider's word, -1 when it had none. One decrease for all calls that
+ * were under way together. */
+void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t counted,
+		   int64_t retry_after_ms);
 
 /* A call was answered: what was learned recovers slowly while all goes well and the limit is in use. */
 void limit_answered(struct limit *l, int64_t now_ms);

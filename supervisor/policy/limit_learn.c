@@ -48,14 +48,14 @@ static bool is_evident(const struct limit *l, int64_t now_ms)
 	return got >= MUCH_EVIDENCE || (got >= EVIDENCE && l->row > 1);
 }
 
-void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t retry_after_ms)
+void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t counted, int64_t retry_after_ms)
 {
 	int64_t rate = limit_rate(l), learned;
 
 	now_ms = limit_tick(l, now_ms);
 	if (taken_ms >= l->begun_ms)
-		(void)window_add(l->idle, now_ms, taken_ms, 1);
-	l->tried--;
+		(void)window_add(l->idle, now_ms, taken_ms, counted);
+	l->tried -= counted;
 	l->stopped = true;
 	if (l->row > 0 && taken_ms <= l->row_ms)
 		return; /* under way together with one that told us already */

@@ -50,7 +50,8 @@ static inline int64_t limit_clock(const struct limit *l, int64_t now_ms)
 	return most(now_ms, l->latest_ms);
 }
 
-/* The same, and from now on it never shows less. */
+/* The same, and from now on it never shows less; what was earned until then is earned. So before anything is
+ * changed. */
 int64_t limit_tick(struct limit *l, int64_t now_ms);
 
 /* What is configured or told; 0 = no limit. */

@@ -89,7 +89,7 @@ static void test_a_refusal_after_a_step_back_counts_where_its_call_did(void **st
 	(void)state;
 	(void)limit_take(l, HOUR, 1);
 	taken_ms = limit_take(l, HOUR - 30000, 1);
-	limit_refused(l, HOUR + 40000, taken_ms, -1);
+	limit_refused(l, HOUR + 40000, taken_ms, 1, -1);
 	assert_int_equal(used(l, HOUR + 40000), 1);
 }
 
@@ -136,22 +136,27 @@ static void test_what_a_pause_was_to_outlast_still_counts_when_it_is_ended(void 
 	assert_int_equal(view.unit[GATE_REQUESTS].left, 0);
 }
 
-/* Calls that went while there was no limit: what they did not need was never taken from the one told since.
- */
-static void test_what_went_without_a_limit_is_not_given_to_it(void **state)
+/* Calls that went while there was no limit: what they did not need was never taken from the one told since,
+ * and what they did need is no debt of its pace; also while a ramp goes on. */
+static void test_what_went_without_a_limit_is_neither_debt_nor_gift_of_one(void **state)
 {
-	AUTO(limit_free) struct limit *l = make(0, 0);
-	int64_t taken_ms = limit_take(l, HOUR, 5000);
-	struct limit_view view;
+	static const int64_t ramps_ms[] = { 0, 10000, 10 * MINUTE };
 
 	(void)state;
-	limit_told(l, HOUR + 100, 6000);
-	limit_settle(l, HOUR + 200, taken_ms, 5000, 10);
-	limit_look(l, HOUR + 200, &view);
-	assert_int_equal(view.used, 10);
-	/* A pace of 100 a second has been earning for 100 ms, and keeps what 50 ms earn beside its burst. */
-	assert_true(view.left <= 10);
-	assert_true(limit_wait_ms(l, HOUR + 200, 11) <= 10);
+	for (size_t i = 0; i < ARRAY_LEN(ramps_ms); i++) {
+		const struct limit_params params = { .span_ms = MINUTE, .ramp_ms = ramps_ms[i] };
+		AUTO(limit_free) struct limit *l = NULL;
+		struct limit_view view;
+		int64_t at_ms = 2 * MINUTE, taken_ms;
+
+		assert_int_equal(limit_new(&params, 0, &l), 0);
+		taken_ms = limit_take(l, at_ms, 5000);
+		limit_told(l, at_ms + 100, 6000);
+		limit_settle(l, at_ms + 200, taken_ms, 5000, 10);
+		limit_look(l, at_ms + 200, &view);
+		expect(view.used == 10 && view.left >= 0 && view.left <= 10,
+		       "ramp %zu: used %" PRId64 ", left %" PRId64, i, view.used, view.left);
+	}
 }
 
 int main(void)
@@ -162,7 +167,7 @@ int main(void)
 		cmocka_unit_test(test_a_refusal_after_a_step_back_counts_where_its_call_did),
 		cmocka_unit_test(test_looking_ahead_forgets_nothing),
 		cmocka_unit_test(test_what_a_pause_was_to_outlast_still_counts_when_it_is_ended),
-		cmocka_unit_test(test_what_went_without_a_limit_is_not_given_to_it),
+		cmocka_unit_test(test_what_went_without_a_limit_is_neither_debt_nor_gift_of_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
