@@ -10,7 +10,11 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-COMPLETIONS := share/bash-completion/completions
+# Where each shell looks for completions, below PREFIX.
+COMPLETION_bash := share/bash-completion/completions/proctorctl
+COMPLETION_zsh  := share/zsh/vendor-completions/_proctorctl
+COMPLETION_fish := share/fish/vendor_completions.d/proctorctl.fish
+COMPLETIONS := $(COMPLETION_bash) $(COMPLETION_zsh) $(COMPLETION_fish)
 VERSION := $(shell sed -n '1s/.*(\([^-)]*\).*/\1/p' packaging/debian/changelog)
 
 # What a binary is made of. main.c of app/ and ctl/ are kept out of the archives that unit tests draw from.
@@ -185,21 +189,23 @@ deps: ## install what is missing to build, run and test
 
 # Whatever the umask, what is installed is for all users.
 install: all ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is left alone
-	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(COMPLETIONS))
+	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(dir $(COMPLETIONS)))
 	install -m 755 build/proctord $(DESTDIR)$(PREFIX)/sbin/proctord
 	install -m 755 build/proctorctl $(DESTDIR)$(PREFIX)/bin/proctorctl
 	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/lib/proctor/,workers sql conf)
 	for part in workers sql conf; do \
 		packaging/copy.sh $$part $(DESTDIR)$(PREFIX)/lib/proctor/$$part || exit 1; done
 	umask 022 && $(PYTHON) -m compileall -q -s $(DESTDIR)/ -p / $(DESTDIR)$(PREFIX)/lib/proctor/workers
-	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETION_bash)
+	umask 022 && build/proctorctl completion zsh >$(DESTDIR)$(PREFIX)/$(COMPLETION_zsh)
+	umask 022 && build/proctorctl completion fish >$(DESTDIR)$(PREFIX)/$(COMPLETION_fish)
 	umask 022 && install -d $(DESTDIR)$(SYSCONFDIR)/proctor
 	test -e $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini || \
 		install -m 644 conf/proctor.ini $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini
 
 uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
-	rm -f $(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))
 	rm -rf $(DESTDIR)$(PREFIX)/lib/proctor
 
 clean: ## remove build/

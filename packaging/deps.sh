@@ -46,6 +46,8 @@ set_check() {
 		clang=/usr/bin/clang
 		clang-format=/usr/bin/clang-format
 		cppcheck=/usr/bin/cppcheck
+		fish=/usr/bin/fish
+		less=/usr/bin/less
 		libcmocka-dev
 		libasan8
 		libubsan1
@@ -59,6 +61,8 @@ set_check() {
 		python3-venv
 		python3-yaml
 		shellcheck=/usr/bin/shellcheck
+		tmux=/usr/bin/tmux
+		zsh=/usr/bin/zsh
 	END
 }
 

@@ -1,7 +1,7 @@
 #ifndef CTL_HELP_H
 #define CTL_HELP_H
 
-/* Help and completion, made from the command table. */
+/* Help, made from the command table. */
 
 #include <stdio.h>
 
@@ -15,8 +15,5 @@ void help_print_command(FILE *out, const struct command *command);
 
 /* The commands that begin with a word, "run". -ENOENT when there are none. */
 int help_print_group(FILE *out, const char *word);
-
-/* A completion script for bash. */
-void help_print_bash_completion(FILE *out);
 
 #endif

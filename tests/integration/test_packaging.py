@@ -26,7 +26,8 @@ def test_install_lays_out_programs_workers_sql_and_configuration(tmp_path):
     assert {"usr/sbin/proctord", "usr/bin/proctorctl", "usr/lib/proctor/workers/probe.py",
             "usr/lib/proctor/workers/health_check.py", "usr/lib/proctor/sql/0001_schema.sql",
             "usr/lib/proctor/conf/models.ini", "usr/lib/proctor/conf/demo.yaml", "etc/proctor/proctor.ini",
-            "usr/share/bash-completion/completions/proctorctl"} <= found
+            "usr/share/bash-completion/completions/proctorctl", "usr/share/zsh/vendor-completions/_proctorctl",
+            "usr/share/fish/vendor_completions.d/proctorctl.fish"} <= found
 
 
 def test_install_compiles_python_under_its_final_path(tmp_path):
