@@ -15,7 +15,10 @@ COMPLETION_bash := share/bash-completion/completions/proctorctl
 COMPLETION_zsh  := share/zsh/vendor-completions/_proctorctl
 COMPLETION_fish := share/fish/vendor_completions.d/proctorctl.fish
 COMPLETIONS := $(COMPLETION_bash) $(COMPLETION_zsh) $(COMPLETION_fish)
+MAN := share/man
 VERSION := $(shell sed -n '1s/.*(\([^-)]*\).*/\1/p' packaging/debian/changelog)
+# The day of that version, YYYY-MM-DD.
+DATE = $(shell date -u -d "$$(sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -n 1)" +%F)
 
 # What a binary is made of. main.c of app/ and ctl/ are kept out of the archives that unit tests draw from.
 LAYERS  := base policy config io core app
@@ -45,7 +48,7 @@ CLIENT_LIBS = -ljansson -lyaml
 TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lm -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests demo check bench chaos lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests man demo check bench chaos lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -157,6 +160,16 @@ $(foreach test,$(TESTS),$(eval $(call unit_test,$(basename $(notdir $(test))))))
 UNIT_TESTS := $(patsubst tests/unit/%.c,build/asan/tests/%,$(TESTS))
 tests: $(UNIT_TESTS) ## build the unit tests, in build/asan/tests/
 
+# Manual pages, from Markdown and the tables of the programs.
+MAN_PAGES := $(patsubst packaging/man/%.md,build/man/%,$(wildcard packaging/man/*.md))
+
+build/man/%: packaging/man/%.md packaging/man/page.sh workers/PROTOCOL.md packaging/debian/changelog build/proctord build/proctorctl
+	@mkdir -p $(@D)
+	@echo "  MAN     $@"
+	@packaging/man/page.sh $< $(VERSION) $(DATE) >$@
+
+man: $(MAN_PAGES) ## build the manual pages, in build/man/
+
 # What people run
 
 demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leaves it running
@@ -188,7 +201,7 @@ deps: ## install what is missing to build, run and test
 	@packaging/deps.sh check bench
 
 # Whatever the umask, what is installed is for all users.
-install: all ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is left alone
+install: all man ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is left alone
 	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(dir $(COMPLETIONS)))
 	install -m 755 build/proctord $(DESTDIR)$(PREFIX)/sbin/proctord
 	install -m 755 build/proctorctl $(DESTDIR)$(PREFIX)/bin/proctorctl
@@ -199,6 +212,8 @@ install: all ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is le
 	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETION_bash)
 	umask 022 && build/proctorctl completion zsh >$(DESTDIR)$(PREFIX)/$(COMPLETION_zsh)
 	umask 022 && build/proctorctl completion fish >$(DESTDIR)$(PREFIX)/$(COMPLETION_fish)
+	umask 022 && for page in $(MAN_PAGES); do \
+		install -D -m 644 -t $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.} $$page || exit 1; done
 	umask 022 && install -d $(DESTDIR)$(SYSCONFDIR)/proctor
 	test -e $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini || \
 		install -m 644 conf/proctor.ini $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini
@@ -206,6 +221,7 @@ install: all ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is le
 uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))
+	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.}/$$page; done
 	rm -rf $(DESTDIR)$(PREFIX)/lib/proctor
 
 clean: ## remove build/

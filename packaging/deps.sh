@@ -21,6 +21,7 @@ set_build() {
 		libjansson-dev
 		libpq-dev
 		libyaml-dev
+		lowdown=/usr/bin/lowdown
 	END
 }
 
@@ -51,6 +52,7 @@ set_check() {
 		libcmocka-dev
 		libasan8
 		libubsan1
+		man-db=/usr/bin/man
 		pgbouncer=/usr/sbin/pgbouncer
 		pycodestyle=/usr/bin/pycodestyle
 		pyflakes3=/usr/bin/pyflakes3

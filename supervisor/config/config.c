@@ -231,9 +231,11 @@ static int open_child(struct load *load, const char *title, const char *name, ch
 
 static char *unknown_provider(const char *title, const char *name)
 {
-	return with_nearest(mem_printf("[%s]: unknown provider; allowed are openai, anthropic, google, xai, "
-				       "deepseek, mistral (and simulated, for its limits)",
-				       title),
+	AUTO(buf_free) struct buf allowed = BUF_INIT(0);
+
+	for (size_t i = 0; i < CONFIG_PROVIDERS; i++)
+		buf_putf(&allowed, "%s%s", i > 0 ? ", " : "", config_provider_names[i]);
+	return with_nearest(mem_printf("[%s]: unknown provider; allowed are %s", title, buf_bytes(&allowed)),
 			    name, config_provider_names, CONFIG_PROVIDERS);
 }
 

@@ -231,34 +231,36 @@ static bool varies_by_provider(const struct key_spec *key)
 	return false;
 }
 
-static void reference_row(FILE *out, const struct key_spec *key)
+static void reference_default(FILE *out, const struct key_spec *key)
+{
+	if (varies_by_provider(key))
+		fputs("  The default differs from provider to provider.", out);
+	else if (*key->fallback)
+		fprintf(out, "  The default is `%s`.", key->fallback);
+	else
+		fputs("  Empty by default.", out);
+}
+
+/* A definition list: a term, and behind a colon what it means. */
+static void reference_key(FILE *out, const struct key_spec *key)
 {
 	AUTO(mem_free_str) char *allowed = key_allowed(key);
-	bool varies = varies_by_provider(key);
 
-	fprintf(out, "| `%s` | %s%s%s | %s | %s | %s |\n", key->name, varies || !*key->fallback ? "" : "`",
-		varies		 ? "by provider"
-		: *key->fallback ? key->fallback
-				 : "empty",
-		varies || !*key->fallback ? "" : "`", allowed, key->live ? "yes" : "no", key->help);
+	fprintf(out, "`%s`\n\n: %s.\n\n", key->name, key->help);
+	reference_default(out, key);
+	fprintf(out, " Takes %s.%s\n\n", allowed, key->live ? "" : " Needs a restart.");
 }
 
 void config_write_reference(FILE *out)
 {
-	fputs("# proctor.ini\n\n"
-	      "Keys marked *live* take effect on a reload (`proctorctl reload`, SIGHUP); the others at the "
-	      "next start.\n",
-	      out);
 	for (int kind = 0; kind < KEY_SECTION_COUNT; kind++) {
 		const struct key_section_spec *spec = key_section_spec((enum key_section)kind);
 
-		fprintf(out,
-			"\n## [%s%s%s]\n\n%s.\n\n| key | default | allowed | live | meaning "
-			"|\n|---|---|---|---|---|\n",
-			spec->name, spec->form ? ":" : "", spec->form ? spec->form : "", spec->help);
+		fprintf(out, "## [%s%s%s]\n\nHere stands %s.\n\n", spec->name, spec->form ? ":" : "",
+			spec->form ? spec->form : "", spec->help);
 		for (size_t i = 0; i < key_table_len; i++) {
 			if (key_table[i].section == (enum key_section)kind)
-				reference_row(out, &key_table[i]);
+				reference_key(out, &key_table[i]);
 		}
 	}
 }

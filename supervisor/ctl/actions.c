@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "ctl/ctl.h"
 #include "ctl/help.h"
+#include "ctl/reference.h"
 #include "ctl/table.h"
 #include "ctl/view.h"
 
@@ -211,6 +212,10 @@ int action_help(struct ctl *ctl)
 	const char *second = json_string_value(json_array_get(topic, 1));
 	AUTO(mem_free_str) char *words = NULL;
 
+	if (json_is_true(json_object_get(ctl->parsed->own, "reference"))) {
+		reference_print(stdout);
+		return CTL_OK;
+	}
 	if (!first) {
 		help_print_all(stdout);
 		return CTL_OK;

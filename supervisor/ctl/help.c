@@ -11,14 +11,15 @@
 
 enum { GLOBAL_WIDTH = 20, ARGS_WIDTH = 28 };
 
-static const char exit_codes[] =
-	"Exit status:\n"
-	"  0  done\n"
-	"  1  what was asked for failed (a run watched ended FAILED, a check found a fault)\n"
-	"  2  the command line is wrong, or an id was shortened so far that it stands for several\n"
-	"  3  no daemon answers\n"
-	"  4  the run watched was cancelled\n"
-	"  5  the daemon refused: bad argument, not found, conflict, not allowed, unavailable\n";
+const struct help_entry help_exit_codes[] = {
+	{ "0", "done" },
+	{ "1", "what was asked for failed (a run watched ended FAILED, a check found a fault)" },
+	{ "2", "the command line is wrong, or an id was shortened so far that it stands for several" },
+	{ "3", "no daemon answers" },
+	{ "4", "the run watched was cancelled" },
+	{ "5", "the daemon refused: bad argument, not found, conflict, not allowed, unavailable" },
+	{ NULL, NULL },
+};
 
 static bool in_group(const struct command *command, const char *word)
 {
@@ -35,12 +36,11 @@ static void print_command_line(FILE *out, const struct command *command)
 
 static void print_global(FILE *out, const struct global_option *option)
 {
-	AUTO(mem_free_str)
-	char *shown = mem_printf("%s %s", option->name, option->placeholder ? option->placeholder : "");
-	int padding = GLOBAL_WIDTH - (int)text_width(shown);
+	AUTO(mem_free_str) char *term = words_global_term(option);
+	size_t width = text_width(term);
 
-	(void)fprintf(out, "  %s%*s %s%s%s\n", shown, padding > 0 ? padding : 0, "",
-		      option->choices ? option->choices : "", option->choices ? "; " : "", option->help);
+	(void)fprintf(out, "  %s%*s %s\n", term, width < GLOBAL_WIDTH ? (int)(GLOBAL_WIDTH - width) : 0, "",
+		      option->help);
 }
 
 void help_print_all(FILE *out)
@@ -53,10 +53,13 @@ void help_print_all(FILE *out)
 	(void)fprintf(out, "\nOptions:\n");
 	for (size_t i = 0; i < words_global_option_count; i++)
 		print_global(out, &words_global_options[i]);
-	(void)fprintf(out, "\n%s\n`proctorctl COMMAND --help` explains one command.\n", exit_codes);
+	(void)fprintf(out, "\nExit status:\n");
+	for (const struct help_entry *entry = help_exit_codes; entry->term; entry++)
+		(void)fprintf(out, "  %s  %s\n", entry->term, entry->help);
+	(void)fprintf(out, "\n`proctorctl COMMAND --help` explains one command.\n");
 }
 
-static const char *placeholder(const struct command_arg *arg)
+const char *help_placeholder(const struct command_arg *arg)
 {
 	static const char *const by_type[] = {
 		[COMMAND_STRING] = "TEXT", [COMMAND_INT] = "N",		[COMMAND_NUMBER] = "NUMBER",
@@ -69,11 +72,11 @@ static const char *placeholder(const struct command_arg *arg)
 	return arg->choices ? arg->choices : by_type[arg->type];
 }
 
-static void print_usage(FILE *out, const struct command *command)
+void help_print_usage(FILE *out, const struct command *command)
 {
 	bool options = false;
 
-	(void)fprintf(out, "Usage: proctorctl %s", command->words);
+	(void)fprintf(out, "proctorctl %s", command->words);
 	for (const struct command_arg *arg = command->args; arg && arg->name; arg++) {
 		if (arg->flags & ARG_WIRE)
 			continue;
@@ -82,16 +85,16 @@ static void print_usage(FILE *out, const struct command *command)
 
 			options = options || !(arg->flags & ARG_REQUIRED);
 			if (arg->flags & ARG_REQUIRED)
-				(void)fprintf(out, " --%s %s", option, placeholder(arg));
+				(void)fprintf(out, " --%s %s", option, help_placeholder(arg));
 			continue;
 		}
-		(void)fprintf(out, arg->flags & ARG_REQUIRED ? " %s" : " [%s]", placeholder(arg));
+		(void)fprintf(out, arg->flags & ARG_REQUIRED ? " %s" : " [%s]", help_placeholder(arg));
 	}
-	(void)fprintf(out, "%s%s%s%s\n", options ? " [OPTION…]" : "", command->rest ? " [-- " : "",
+	(void)fprintf(out, "%s%s%s%s", options ? " [OPTION…]" : "", command->rest ? " [-- " : "",
 		      command->rest ? command->rest : "", command->rest ? "]" : "");
 }
 
-static void print_limits(FILE *out, const struct command_arg *arg)
+void help_print_limits(FILE *out, const struct command_arg *arg)
 {
 	bool ranged = (arg->min != 0 || arg->max != 0) && arg->type != COMMAND_DURATION;
 
@@ -113,12 +116,12 @@ static void print_args(FILE *out, const struct command *command)
 
 		if (arg->flags & ARG_WIRE)
 			continue;
-		shown = arg->flags & ARG_POSITIONAL ? mem_strdup(placeholder(arg))
-						    : mem_printf("--%s %s", option, placeholder(arg));
+		shown = arg->flags & ARG_POSITIONAL ? mem_strdup(help_placeholder(arg))
+						    : mem_printf("--%s %s", option, help_placeholder(arg));
 		width = text_width(shown);
 		(void)fprintf(out, "%s  %s%*s %s", any ? "" : "\n", shown,
 			      width < ARGS_WIDTH ? (int)(ARGS_WIDTH - width) : 0, "", arg->help);
-		print_limits(out, arg);
+		help_print_limits(out, arg);
 		(void)fputc('\n', out);
 		any = true;
 	}
@@ -139,8 +142,9 @@ static void print_indented(FILE *out, const char *title, const char *lines)
 
 void help_print_command(FILE *out, const struct command *command)
 {
-	print_usage(out, command);
-	(void)fprintf(out, "\n%s.\n", command->summary);
+	(void)fputs("Usage: ", out);
+	help_print_usage(out, command);
+	(void)fprintf(out, "\n\n%s.\n", command->summary);
 	if (command->notes)
 		(void)fprintf(out, "%s\n", command->notes);
 	print_args(out, command);

@@ -17,7 +17,7 @@ const struct global_option words_global_options[] = {
 	{ .name = "--color",
 	  .placeholder = "WHEN",
 	  .choices = "auto|always|never",
-	  .help = "auto is the default" },
+	  .help = "auto (default), always or never" },
 	{ .name = "--no-pager", .help = "never show a long answer by $PAGER" },
 	{ .name = "--timeout",
 	  .placeholder = "DURATION",
@@ -26,6 +26,12 @@ const struct global_option words_global_options[] = {
 	{ .name = "--version", .help = "print the version of this program" },
 };
 const size_t words_global_option_count = ARRAY_LEN(words_global_options);
+
+char *words_global_term(const struct global_option *option)
+{
+	return option->placeholder ? mem_printf("%s %s", option->name, option->placeholder)
+				   : mem_strdup(option->name);
+}
 
 int words_match(const char *words, const struct command **ret)
 {

@@ -20,6 +20,9 @@ struct global_option {
 extern const struct global_option words_global_options[];
 extern const size_t words_global_option_count;
 
+/* "--socket PATH". Fresh. */
+char *words_global_term(const struct global_option *option) __attribute__((warn_unused_result));
+
 /* Whether `words` ("run start") is a command (2, *ret is set), the beginning of one (1), or nothing (0). */
 int words_match(const char *words, const struct command **ret);
 

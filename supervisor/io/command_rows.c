@@ -733,7 +733,11 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .flags = ARG_POSITIONAL,
 			       .ref = REF_COMMAND,
 			       .placeholder = "COMMAND",
-			       .help = "which one" }, ),
+			       .help = "which one" },
+			     { .name = "reference",
+			       .type = COMMAND_BOOL,
+			       .flags = ARG_CLIENT,
+			       .help = "all of them at once, in Markdown" }, ),
 		.examples = "proctorctl help run start",
 	},
 	[COMMAND_COMPLETION] = {

@@ -159,8 +159,8 @@ class LimitProof:
 
     def measure(self, ramp_s, span_s, spans=1, enough=None):
         """[Figures] of the ramp, which begins here, and a list of those of each span behind it; of each limit, in their
-        order. Ends after `spans` spans, or with the first after which enough(lists so far) is true; of a concurrency the
-        figures that it sees lack the calls under way."""
+        order. Ends after `spans` spans, or with the first after which enough(lists so far) is true; of a concurrency
+        the figures that it sees lack the calls under way."""
         readings = [*self.wait_span(ramp_s)]
         while len(readings) < 2 + spans:
             readings.append(self.wait_span(span_s)[1])

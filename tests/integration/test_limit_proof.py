@@ -1,6 +1,6 @@
 """The short form of the limit proof: kinds of limits, units, latencies and lengths of conversations side by side, so
-that each is seen within seconds. The figures to be held on a quiet machine belong to `make bench`. Here a span that other
-tests have disturbed is followed by another: what is refused counts in all of them, what is left unused in the best."""
+that each is seen within seconds. The figures to be held on a quiet machine belong to `make bench`. Here a span that
+other tests have disturbed is followed by another: what is refused counts in all, what is left unused in the best."""
 
 import dataclasses
 import itertools
@@ -9,7 +9,7 @@ import pytest
 
 from harness.limit_proof import HEAVY_TAILED, Lane, LimitProof
 
-QUIET_USE = {"sliding": 90, "bucket": 90, "fixed": 85, "concurrency": 90}  # percent, of seconds on a machine with other work
+QUIET_USE = {"sliding": 90, "bucket": 90, "fixed": 85, "concurrency": 90}  # percent, of some seconds
 RAMP_UP = "2s"
 RAMP_S = 4
 SPAN_S = 6

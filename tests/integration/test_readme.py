@@ -1,53 +1,134 @@
-"""What the README tells people to type exists."""
+"""What README and manual tell people to type works as it stands there."""
 
 import os
 import re
+import shlex
+import shutil
+import signal
 import subprocess
 
+import pytest
+
 from harness import place
+from harness.postgres import Postgres
+from harness.proctor import KEY_VARIABLES, Daemon, merge_ini
+from harness.simulator import Simulator
 
 with open(os.path.join(place.REPOSITORY, "README.md"), encoding="utf-8") as file:
     README = file.read()
 
+# Needs root, the network, or minutes. What these do has tests of its own.
+ELSEWHERE = ("make ", "sudo ", "echo 'OPENAI_API_KEY=", "printf ", "apt-get install ")
 
-def program(*words):
-    return subprocess.run([os.path.join(place.installation(), *words[0].split("/")), *words[1:]],
+
+def client(*words):
+    return subprocess.run([os.path.join(place.installation(), "bin/proctorctl"), *words],
                           capture_output=True, text=True, check=False)
 
 
-def test_the_ini_of_the_readme_is_a_valid_one(tmp_path):
-    keys = tmp_path / "keys.env"
-    keys.write_text("OPENAI_API_KEY=k\n")
-    keys.chmod(0o600)
-    text = re.search(r"```ini\n(.*?)```", README, re.DOTALL).group(1)
-    text = text.replace("/etc/proctor/keys.env", str(keys)).replace("group = researchers", "group = root")
-    (tmp_path / "proctor.ini").write_text(text)
-    checked = program("sbin/proctord", "--config", tmp_path / "proctor.ini", "--check-config")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
-def test_the_commands_of_the_readme_are_all_and_only_those_of_proctorctl():
-    listed = program("bin/proctorctl", "--help").stdout
-    exist = set(re.findall(r"^  ([a-z-]+(?: [a-z-]+)?)  ", listed.partition("Options:")[0], re.MULTILINE))
-    told = set()
-    table = README.partition("| command | does |")[2].partition("\n\n")[0]
-    for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE):
-        for words in re.findall(r"`([^`]+)`", cell):
-            group, _, rest = words.partition(" ")
-            told |= {f"{group} {name}" for name in rest.split(" · ")} if rest else {group}
-    # In the text around the table.
-    assert exist - told == {"help", "completion"}
-    assert told - exist == set()
+def examples():
+    """Lines of code of the README and of proctorctl's manual, in their order, without comments."""
+    with open(os.path.join(place.REPOSITORY, "packaging/man/proctorctl.1.md"), encoding="utf-8") as page:
+        written = page.read()
+    text = [*blocks(README, "sh"), *blocks(client("help", "--reference").stdout, ""), *blocks(written, "")]
+    lines = [re.sub(r" +# .*", "", line) for block in text for line in block.splitlines()]
+    return [line for line in dict.fromkeys(lines) if not line.startswith(ELSEWHERE)]
 
 
-def test_the_command_lines_of_the_readme_name_commands_and_options_that_exist():
-    lines = re.findall(r"(?:^|`)proctorctl ([^`\n#]*)", README, re.MULTILINE)
-    assert len(lines) > 10
+@pytest.fixture(scope="module")
+def daemon():
+    with Simulator("--latency", "0.01") as simulator, Postgres() as postgres:
+        ini = merge_ini(simulator.ini(requests_per_minute=0), {
+            "database": {"url": postgres.database()},
+            "service:simulator": {"command": "/bin/sleep 100000", "ready": "none"},
+        })
+        with Daemon(ini, {variable: "k" for variable in KEY_VARIABLES}) as one:
+            one.wait_ready()
+            yield one
+
+
+@pytest.fixture(scope="module")
+def desk(daemon, tmp_path_factory):
+    """A folder with what the examples name, an environment to type them in, and the id of a crash."""
+    folder = tmp_path_factory.mktemp("desk")
+    os.symlink(os.path.join(place.REPOSITORY, "conf"), folder / "conf")
+    shutil.copy(os.path.join(place.REPOSITORY, "conf/demo.yaml"), folder / "dilemmas.yaml")
+    text = (folder / "dilemmas.yaml").read_text().replace("everyday-dilemmas", "dilemmas")
+    (folder / "dilemmas.yaml").write_text(text)
+    daemon.call("definition.import", name="dilemmas", scenarios=[
+        {"key": f"case_{number}", "name": f"Case {number}", "prompt": "What do you do?"} for number in range(10)])
+    os.kill(daemon.worker_pids()[0], signal.SIGKILL)
+    crash = place.wait_until(lambda: daemon.call("crashes")["items"], 10, "the crash to be recorded")[0]["id"]
+    daemon.wait_ready()
+    path = os.path.join(place.installation(), "bin")
+    return {"folder": folder, "crash": str(crash), "environment": {
+        **os.environ, "PROCTOR_SOCKET": daemon.socket_path, "PATH": f"{path}:{os.environ['PATH']}",
+        "OPENAI_API_KEY": "k", "https_proxy": "http://127.0.0.1:9"}}
+
+
+def type_in(desk, line):
+    # Ids are not the same everywhere, nor is the place where Proctor is installed.
+    line = re.sub(r"\b4711\b", desk["crash"], line)
+    line = line.replace("/usr/lib/proctor", os.path.join(place.installation(), "lib/proctor"))
+    line = line.replace("apt-get install proctor && ", "")
+    return subprocess.Popen(["bash", "-c", line], cwd=desk["folder"], env=desk["environment"], text=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            start_new_session=True)
+
+
+def test_every_example_works(desk):
+    lines = examples()
+    assert len(lines) > 30
+    for line in lines:
+        process = type_in(desk, line)
+        if "--follow" in shlex.split(line):
+            # Goes on until it is told to stop.
+            assert process.stdout.readline(), line
+            os.killpg(process.pid, signal.SIGTERM)
+            process.communicate(timeout=30)
+            continue
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, f"{line}\n{said}"
+
+
+def test_commands_in_the_text_exist_with_their_options():
+    lines = re.findall(r"`proctorctl ([^`\n#]*)", README)
+    assert lines
     for line in lines:
         words = re.match(r"(?:[a-z]+(?:-[a-z]+)* ?)*", line).group().split()
-        shown = program("bin/proctorctl", "help", *words[:2])
+        shown = client("help", *words[:2])
         if shown.returncode != 0:
-            shown = program("bin/proctorctl", "help", words[0])
+            shown = client("help", words[0])
         assert shown.returncode == 0, line
         for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", line):
             assert re.search(option + r"(?![a-z-])", shown.stdout), line
+
+
+def test_files_and_targets_that_are_named_exist():
+    with open(os.path.join(place.REPOSITORY, "Makefile"), encoding="utf-8") as file:
+        targets = set(re.findall(r"^([a-z-]+):", file.read(), re.MULTILINE))
+    for part in (".", "packaging", "sql", "supervisor", "tests", "workers"):
+        folder = os.path.join(place.REPOSITORY, part)
+        with open(os.path.join(folder, "README.md"), encoding="utf-8") as file:
+            text = file.read()
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert os.path.exists(os.path.join(folder, target)), f"{part}: {target}"
+        typed = re.findall(r"^make ([a-z-]+)", "\n".join(blocks(text, "sh")), re.MULTILINE)
+        named = {*typed, *re.findall(r"`make ([a-z-]+)(?![a-z/-])", text)}
+        assert named <= targets, f"{part}: {named - targets}"
+
+
+def test_places_to_touch_exist():
+    with open(os.path.join(place.REPOSITORY, "supervisor/README.md"), encoding="utf-8") as file:
+        text = file.read()
+    how = text.partition("## How to add")[2].partition("\n## ")[0]
+    paths = re.findall(r"`((?:\.\./)?[a-z_./*-]+\.(?:c|h|sql|md)|\.\./[a-z/]+)`", how)
+    assert len(paths) > 12
+    for path in paths:
+        found = subprocess.run(["bash", "-c", f"compgen -G supervisor/{path}"], cwd=place.REPOSITORY,
+                               capture_output=True, check=False)
+        assert found.returncode == 0, path

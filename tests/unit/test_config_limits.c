@@ -54,7 +54,7 @@ static const struct {
 } bad[] = {
 	{ "[limit:opnai/x]\nconcurrency = 1\n",
 	  "t.ini:1: [limit:opnai/x]: unknown provider; allowed are openai, anthropic, google, xai, deepseek, "
-	  "mistral (and simulated, for its limits); the nearest: openai" },
+	  "mistral, simulated; the nearest: openai" },
 	{ "[limit:openai]\n",
 	  "t.ini:1: [limit:openai]: '' is no glob of models; allowed is text with * and ?, as in "
 	  "[limit:openai/gpt-4*]" },
@@ -69,7 +69,7 @@ static const struct {
 	  "?, as in [limit:openai/gpt-4*]" },
 	{ "[limit:]\n",
 	  "t.ini:1: [limit:]: unknown provider; allowed are openai, anthropic, google, xai, deepseek, "
-	  "mistral (and simulated, for its limits)" },
+	  "mistral, simulated" },
 	{ "[limit:openai/x]\n[retry]\n",
 	  "t.ini:1: [limit:openai/x]: it sets nothing; give one of its keys a number, or remove it" },
 	{ "[limit:openai/x]\nconcurrency = inherit\n",

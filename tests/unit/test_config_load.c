@@ -190,7 +190,7 @@ static const struct {
 	{ "[group:9]\n", "t.ini:1: [group:9]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[provider:opnai]\n",
 	  "t.ini:1: [provider:opnai]: unknown provider; allowed are openai, anthropic, google, "
-	  "xai, deepseek, mistral (and simulated, for its limits); the nearest: openai" },
+	  "xai, deepseek, mistral, simulated; the nearest: openai" },
 	{ "\n[control]\nsoket = /x\n",
 	  "t.ini:3: [control] soket: unknown key; allowed are socket, mode, group, "
 	  "max_clients; the nearest: socket" },

@@ -1,0 +1,54 @@
+#!/bin/bash
+# Writes a manual page, made from Markdown, to stdout.
+#
+#   packaging/man/page.sh packaging/man/NAME.SECTION.md VERSION DATE
+#
+# What a table of the program tells comes from the program: a line @ini@ stands for the keys of proctor.ini, @commands@
+# for the commands of proctorctl, @worker-protocol@ for workers/PROTOCOL.md without its recorded conversation. Takes
+# the programs from build/.
+set -euo pipefail
+
+source=$1
+version=$2
+date=$3
+page=$(basename "$source" .md)
+name=${page%.*}
+section=${page##*.}
+
+# A chapter of another document becomes one of this page's.
+worker_protocol() {
+	sed -n '1,2d; /^## A recorded conversation/q; s/^##/#/; p' workers/PROTOCOL.md
+}
+
+expand() {
+	local line
+
+	while IFS= read -r line; do
+		case $line in
+		@ini@) build/proctord --config-reference ;;
+		@commands@) build/proctorctl help --reference ;;
+		@worker-protocol@) worker_protocol ;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done <"$source"
+}
+
+# A table of two columns becomes a list of what is defined, which fits every width; its head is dropped.
+lists() {
+	awk '
+		/^\|---/ { head = ""; next }
+		head != "" { emit(head); head = "" }
+		/^\| / && !inside { inside = 1; head = $0; next }
+		!/^\| / { inside = 0; print; next }
+		{ emit($0) }
+		function emit(row, at) {
+			sub(/^\| /, "", row); sub(/ \|$/, "", row)
+			at = index(row, " | ")
+			printf "%s\n\n: %s\n\n", substr(row, 1, at - 1), substr(row, at + 3)
+		}'
+}
+
+# Manual pages set what one types in bold; lines are neither stretched nor words broken, for names are to be found.
+expand | lists | lowdown -s -Tman --out-no-smarty --parse-no-intraemph \
+	-M title="${name^^}" -M section="$section" -M source="Proctor $version" -M volume='Proctor' -M date="$date" |
+	sed -e 's/\\fC/\\fB/g' -e '/^\.TH/a .ad l\n.nh'
