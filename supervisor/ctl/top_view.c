@@ -323,9 +323,9 @@ static void put_foot(FILE *out, const struct table_style *style, const struct to
 		(void)fprintf(out, " %zu %s%s%s", i + 1, i == (size_t)picture->view ? table_bold(style) : "",
 			      words[i], i == (size_t)picture->view ? table_reset(style) : "");
 	if (picture->view != TOP_ALL)
-		(void)fprintf(out, "  s sort%s%s  r %s  j k scroll", order->column ? ": " : "",
+		(void)fprintf(out, "  s sort %s %s  r turn  j k scroll",
 			      order->column ? sections[section].columns[order->column - 1].title : "",
-			      order->reversed ? "reversed" : "reverse");
+			      order->reversed ? "↑" : "↓");
 	(void)fputc('\n', out);
 }
 
@@ -333,7 +333,7 @@ static void put_foot(FILE *out, const struct table_style *style, const struct to
 static char *at_height(const struct table_style *style, size_t height, const struct top_picture *picture,
 		       const char *body)
 {
-	size_t wanted = height > FOOT_LINES ? height - FOOT_LINES : 1;
+	size_t wanted = height - FOOT_LINES;
 	size_t len;
 	char *text = NULL;
 	FILE *out = open_memstream(&text, &len);
