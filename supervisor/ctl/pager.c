@@ -54,9 +54,11 @@ static void copy_on(void)
 	}
 }
 
-static void run_child(int in, char **words)
+static void run_child(const int *pipe_fds, char **words)
 {
-	(void)dup2(in, STDIN_FILENO);
+	(void)dup2(pipe_fds[0], STDIN_FILENO);
+	/* While it is open here, the end would never be seen. */
+	(void)close(pipe_fds[1]);
 	/* Short answers are printed as without a pager; colours stay. */
 	(void)setenv("LESS", "FRX", 0);
 	(void)execvp(words[0], words);
@@ -76,7 +78,7 @@ void pager_start(struct pager *pager)
 	pager->old_stdout = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	pager->pid = pager->old_stdout < 0 ? -1 : fork();
 	if (pager->pid == 0)
-		run_child(pipe_fds[0], words);
+		run_child(pipe_fds, words);
 	if (pager->pid > 0) {
 		(void)dup2(pipe_fds[1], STDOUT_FILENO);
 		/* Who leaves the pager early wants no more; Ctrl-C there is the pager's. */

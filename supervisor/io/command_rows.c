@@ -754,10 +754,9 @@ const struct command command_table[COMMAND_COUNT] = {
 		.rest = "WORD…",
 		.notes = "Installing Proctor installs the scripts of all three. They ask `completion SHELL -- WORD…`, which\n"
 			 "prints what the last of the words may become: by the command table, and by what the daemon has.\n"
-			 "When no daemon answers at once, only ids are missing.",
-		.examples = "eval \"$(proctorctl completion bash)\"\n"
-			    "source <(proctorctl completion zsh)\n"
-			    "proctorctl completion fish | source",
+			 "When no daemon answers at once, only ids are missing. By hand it is, in zsh,\n"
+			 "source <(proctorctl completion zsh), and in fish, proctorctl completion fish | source.",
+		.examples = "eval \"$(proctorctl completion bash)\"",
 	},
 };
 

@@ -40,8 +40,10 @@ xai        simulated  ░░░░░░░░░░░░░░░░░░░�
 deepseek   simulated  ░░░░░░░░░░░░░░░░░░░░   #%  concurrency          #     #       #       #
 mistral    simulated  ░░░░░░░░░░░░░░░░░░░░   #%  concurrency          #     #       #       #
 
-RUN                       STATUS   PROGRESS                   LEFT  FAILED  PER MIN  ETA  WAITS FOR                        DEFINITION
-run_********************  PENDING  ░░░░░░░░░░░░░░░░░░░░   #%     #       #        #       anthropic: held for the picture  dilemmas
+RUN                       STATUS   PROGRESS                   LEFT  FAILED  PER MIN  ETA  \
+WAITS FOR                        DEFINITION
+run_********************  PENDING  ░░░░░░░░░░░░░░░░░░░░   #%     #       #        #       \
+anthropic: held for the picture  dilemmas
 """
 
 # Below them, where widths change with the time, and with them what has room.
