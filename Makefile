@@ -27,7 +27,7 @@ DAEMON  := $(filter-out supervisor/ctl/%,$(SOURCES))
 CLIENT  := $(wildcard supervisor/base/*.c supervisor/ctl/*.c supervisor/io/command_*.c)
 TESTS   := $(sort $(wildcard tests/unit/test_*.c))
 
-PACKAGES := libpq jansson yaml-0.1 inih libisal libcurl
+PACKAGES := libpq jansson yaml-0.1 inih libisal libcurl libmicrohttpd
 # Asked once, and only by what compiles: `make help` works where pkg-config does not.
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PACKAGE_CFLAGS)
 
@@ -43,12 +43,12 @@ CHECKED = $(COMMON) -O2 $(CFLAGS)
 CRASH = $(RELEASE) -DPROCTOR_CRASH_POINTS
 
 LINK := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lcurl -lm -lpthread
+DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lcurl -lmicrohttpd -lm -lpthread
 CLIENT_LIBS = -ljansson -lyaml
-TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lm -lpthread
+TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lmicrohttpd -lm -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests man demo check bench chaos lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests man demo check bench chaos soak lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -191,6 +191,11 @@ chaos: ## kill workers, daemon and Postgres for minutes and prove that nothing i
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@$(PYTHON) tests/chaos $(OPTIONS)
 
+soak: ## do a day's work in minutes, with restarts and reloads, and prove that memory stays flat; OPTIONS="--jobs 43200"
+	@packaging/deps.sh bench
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(PYTHON) tests/soak $(OPTIONS)
+
 lint: ## check format, layers, scripts and Python
 	@packaging/lint/run.sh
 
@@ -214,6 +219,9 @@ install: all man ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini i
 	umask 022 && build/proctorctl completion fish >$(DESTDIR)$(PREFIX)/$(COMPLETION_fish)
 	umask 022 && for page in $(MAN_PAGES); do \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.} $$page || exit 1; done
+	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/share/proctor/,prometheus grafana)
+	install -m 644 packaging/prometheus/proctor.rules.yml $(DESTDIR)$(PREFIX)/share/proctor/prometheus/
+	install -m 644 packaging/grafana/proctor.json $(DESTDIR)$(PREFIX)/share/proctor/grafana/
 	umask 022 && install -d $(DESTDIR)$(SYSCONFDIR)/proctor
 	test -e $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini || \
 		install -m 644 conf/proctor.ini $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini
@@ -222,7 +230,7 @@ uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.}/$$page; done
-	rm -rf $(DESTDIR)$(PREFIX)/lib/proctor
+	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/,lib/proctor share/proctor)
 
 clean: ## remove build/
 	rm -rf build

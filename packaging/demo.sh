@@ -46,7 +46,9 @@ stop_daemon() {
 }
 
 clean_up() {
-	trap - EXIT INT TERM
+	trap - EXIT
+	# Whoever presses Ctrl-C twice wants nothing to be left either.
+	trap '' INT TERM
 	stop_daemon
 	[[ -z $folder ]] || rm -rf "$folder"
 }

@@ -19,6 +19,7 @@ set_build() {
 		libinih-dev
 		libisal-dev
 		libjansson-dev
+		libmicrohttpd-dev
 		libpq-dev
 		libyaml-dev
 		lowdown=/usr/bin/lowdown
@@ -29,6 +30,7 @@ set_run() {
 	cat <<-'END'
 		ca-certificates
 		libcurl4
+		libmicrohttpd12
 		postgresql=/usr/lib/postgresql/*/bin/initdb
 		python3=/usr/bin/python3
 		python3-pycurl
@@ -54,6 +56,7 @@ set_check() {
 		libubsan1
 		man-db=/usr/bin/man
 		pgbouncer=/usr/sbin/pgbouncer
+		prometheus=/usr/bin/promtool
 		pycodestyle=/usr/bin/pycodestyle
 		pyflakes3=/usr/bin/pyflakes3
 		python3-hypothesis
@@ -127,7 +130,7 @@ apt() {
 }
 
 install_packages() {
-	local round
+	local round name
 
 	log=$(mktemp)
 	trap 'release_services; rm -f "$log"' EXIT
@@ -147,9 +150,12 @@ install_packages() {
 		# Lists that are out of date name packages that the mirror has no more.
 		apt update >"$log" 2>&1 || true
 	done
-	if [[ " $* " = *" nginx"* ]] && command -v systemctl >/dev/null; then
-		systemctl disable --quiet --now nginx 2>/dev/null || true
-	fi
+	# Packages enable their services, which would start at the next boot: only their programs are wanted.
+	for name in nginx prometheus; do
+		if [[ " $* " = *" $name"* ]] && command -v systemctl >/dev/null; then
+			systemctl disable --quiet --now "$name" 2>/dev/null || true
+		fi
+	done
 }
 
 if [[ ${1:-} = --install ]]; then

@@ -33,7 +33,8 @@ LIBRARIES = {
     "libpq-fe.h": ("io/db", "io/resolve"),
     "jansson.h": ("io/", "app/", "ctl/"),
     "yaml.h": ("ctl/",),
-    "curl/curl.h": ("io/http",),
+    "curl/curl.h": ("io/http.c", "io/http_"),
+    "microhttpd.h": ("io/httpserver.c",),
 }
 
 # Decisions take time as an argument and touch nothing.

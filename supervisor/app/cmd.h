@@ -10,6 +10,7 @@
 #include "app/control.h"
 #include "base/list.h"
 #include "io/command_table.h"
+#include "policy/price.h"
 
 struct control;
 struct daemon;
@@ -77,6 +78,9 @@ json_t *cmd_json(const struct db_rows *rows, int column);
 void cmd_add_waits(struct daemon *daemon, json_t *run, const char *run_id, const json_t *rows);
 void cmd_say_jobs(struct daemon *daemon, json_t *items, const json_t *rows);
 
+/* `status`' one word: "starting", "ready", "degraded", "stopping". */
+const char *cmd_state(struct daemon *daemon);
+
 /* Parts of `status` that other commands show as well. */
 json_t *cmd_database(struct daemon *daemon);
 json_t *cmd_environment(struct daemon *daemon);
@@ -85,6 +89,9 @@ json_t *cmd_lanes(struct daemon *daemon);
 json_t *cmd_provider_checks(struct daemon *daemon);
 json_t *cmd_pools(struct daemon *daemon);
 json_t *cmd_workers(struct daemon *daemon); /* totals over the pools */
+
+/* Today's of a model, as its id was given. */
+struct price cmd_price_of(const struct daemon *daemon, const char *model_id);
 
 /* Completes what api_run_estimate() (sql/0009_estimate.sql) found by what the daemon knows of prices, limits
  * and answers; its models have `simulated` already where it is true. What it then holds, `run start`'s help

@@ -115,7 +115,7 @@ static void read_conversation(struct estimation *est, const json_t *answer)
 	est->probes_each = scenarios * json_integer_value(json_object_get(answer, "samples"));
 }
 
-static struct price price_of(struct daemon *daemon, const char *model_id)
+struct price cmd_price_of(const struct daemon *daemon, const char *model_id)
 {
 	const char *model = model_id;
 
@@ -151,7 +151,7 @@ static struct forecast_model describe(const struct estimation *est, const struct
 
 	/* A simulated answer costs nothing, and must not look as if it did. */
 	if (!lane->simulated)
-		model.price = price_of(est->daemon, model_id);
+		model.price = cmd_price_of(est->daemon, model_id);
 	return model;
 }
 
@@ -215,18 +215,6 @@ static void set_sums(json_t *object, const struct sums *sums)
 	json_object_set_new(object, "costUsd", sums->some_cost ? guesses_usd(sums->cost_e10) : json_null());
 }
 
-static void note_cost(struct estimation *est, const struct lane *lane, const char *model_id, bool known)
-{
-	est->sums.some_cost |= known;
-	if (known || lane->simulated)
-		return;
-	est->sums.unknown_cost = true;
-	warn(est,
-	     mem_printf(
-		     "the price of \"%s\" is not known: its cost is not in the sum; models.ini may have it",
-		     model_id));
-}
-
 static void estimate_supported(struct estimation *est, struct lane *lane, json_t *model)
 {
 	static const char *const sources[] = {
@@ -244,7 +232,8 @@ static void estimate_supported(struct estimation *est, struct lane *lane, json_t
 	for (enum forecast_guess g = 0; g < FORECAST_GUESSES; g++)
 		forecast_model(&asked, g, &forecasts[g]);
 	take(est, lane, model_id, forecasts, latency_ms);
-	note_cost(est, lane, model_id, asked.price.known);
+	est->sums.some_cost |= asked.price.known;
+	est->sums.unknown_cost |= !asked.price.known && !lane->simulated;
 	add_sums(&own, forecasts);
 	add_sums(&est->sums, forecasts);
 	set_sums(model, &own);
@@ -300,11 +289,12 @@ static const char *source_of(int64_t rate, int64_t configured, int64_t told)
 
 static struct in_force slots_in_force(const struct gate_scope_view *view)
 {
-	int slots = view->concurrency;
+	int slots = view->configured_concurrency;
 
 	if (view->learned_concurrency > 0 && (slots == 0 || view->learned_concurrency < slots))
 		slots = view->learned_concurrency;
-	return (struct in_force){ .rate = slots, .source = source_of(slots, view->concurrency, 0) };
+	return (struct in_force){ .rate = slots,
+				  .source = source_of(slots, view->configured_concurrency, 0) };
 }
 
 static struct in_force in_force(const struct row *row, int64_t now_ms)
@@ -412,6 +402,29 @@ static void estimate_lanes(struct estimation *est, json_t *answer, int64_t longe
 	json_object_set_new(answer, "limits", limits);
 }
 
+/* `budgetUsd` of the answer, and whether it is enough: the run would be paused when it is used up. */
+static void compare_budget(struct estimation *est, json_t *answer)
+{
+	json_t *budget = json_object_get(json_object_get(answer, "config"), "budgetUsd");
+	double most = json_number_value(budget);
+	double likely = usd(est->sums.cost_e10[FORECAST_LIKELY]);
+	double high = usd(est->sums.cost_e10[FORECAST_HIGH]);
+
+	json_object_set_new(answer, "budgetUsd", budget ? json_incref(budget) : json_null());
+	if (!budget || !est->sums.some_cost || high <= most)
+		return;
+	if (likely > most)
+		warn(est,
+		     mem_printf("the run is likely to cost $%.4f, more than its budget of $%.4f: it would be "
+				"paused before the end",
+				likely, most));
+	else
+		warn(est,
+		     mem_printf("the run may cost up to $%.4f, more than its budget of $%.4f: it would then "
+				"be paused before the end",
+				high, most));
+}
+
 void cmd_estimate(struct daemon *daemon, json_t *estimate)
 {
 	struct estimation est = { .daemon = daemon, .warnings = json_object_get(estimate, "warnings") };
@@ -426,6 +439,7 @@ void cmd_estimate(struct daemon *daemon, json_t *estimate)
 			    json_integer((json_int_t)est.probes_each * (json_int_t)json_array_size(models)));
 	json_object_set_new(estimate, "turns", json_integer(est.turns));
 	set_sums(estimate, &est.sums);
+	compare_budget(&est, estimate);
 	json_object_set_new(estimate, "costKnown", json_boolean(!est.sums.unknown_cost));
 	json_object_set_new(estimate, "limitMs", guesses(longest));
 	json_object_del(estimate, "firstBytes");

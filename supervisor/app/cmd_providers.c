@@ -43,16 +43,21 @@ static json_t *unit_json(const struct gate_scope_view *view, enum gate_unit unit
 			 (json_int_t)view->unit[unit].used, "left", left);
 }
 
+static int least(int a, int b)
+{
+	return a < b ? a : b;
+}
+
+/* Where nodes share it, what is left here is less than what is in force. */
 static json_t *concurrency_json(const struct gate_scope_view *view)
 {
-	int learned = view->learned_concurrency, limit = view->concurrency;
+	int configured = view->configured_concurrency, limit = gate_view_concurrency(view);
+	int here = configured > 0 ? least(limit, view->concurrency) : limit;
 
-	if (learned > 0 && (limit == 0 || learned < limit))
-		limit = learned;
 	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "scope", view->glob, "unit",
-			 "concurrency", "configured", view->concurrency, "told", 0, "learned", learned,
-			 "limit", limit, "used", view->in_flight, "left",
-			 limit > view->in_flight ? limit - view->in_flight : 0);
+			 "concurrency", "configured", configured, "told", 0, "learned",
+			 view->learned_concurrency, "limit", limit, "used", view->in_flight, "left",
+			 here > view->in_flight ? here - view->in_flight : 0);
 }
 
 static json_t *limits_json(const struct daemon *daemon, const struct lane *lane)
@@ -66,7 +71,7 @@ static json_t *limits_json(const struct daemon *daemon, const struct lane *lane)
 		for (size_t unit = 0; unit < GATE_UNITS; unit++)
 			if (view.unit[unit].set && view.unit[unit].rate > 0)
 				json_array_append_new(list, unit_json(&view, (enum gate_unit)unit));
-		if (view.concurrency > 0 || view.learned_concurrency > 0)
+		if (view.configured_concurrency > 0 || view.learned_concurrency > 0)
 			json_array_append_new(list, concurrency_json(&view));
 	}
 	return list;

@@ -116,6 +116,19 @@ static void warn_of_lane(struct daemon *daemon, const char *name, json_t *warnin
 		warn(warnings, mem_printf("%s is parked: %s", name, gate_parked_reason(lane->gate)));
 }
 
+/* Without a price nobody knows what it will have cost. */
+static void warn_of_price(struct daemon *daemon, const json_t *model, json_t *warnings)
+{
+	const char *model_id = json_string_value(json_object_get(model, "modelId"));
+	const struct lane *lane = dispatch_lane(daemon->dispatch,
+						json_string_value(json_object_get(model, "lane")));
+
+	if (lane && !lane->simulated && !cmd_price_of(daemon, model_id).known)
+		warn(warnings, mem_printf("the price of \"%s\" is not known: its cost is not in the sum, and "
+					  "no budget holds it back; models.ini may have it",
+					  model_id));
+}
+
 static json_t *warnings_of(struct daemon *daemon, const json_t *models)
 {
 	json_t *warnings = json_array();
@@ -131,6 +144,7 @@ static json_t *warnings_of(struct daemon *daemon, const json_t *models)
 						  json_string_value(json_object_get(model, "modelId"))));
 		else if (!json_object_get(warned, lane))
 			warn_of_lane(daemon, lane, warnings);
+		warn_of_price(daemon, model, warnings);
 		json_object_set_new(warned, lane, json_true());
 	}
 	json_decref(warned);

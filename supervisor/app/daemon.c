@@ -10,6 +10,8 @@
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
+#include "app/manager.h"
+#include "app/metrics.h"
 #include "app/program.h"
 #include "app/tree.h"
 #include "app/upgrade.h"
@@ -38,7 +40,6 @@ void daemon_is_up(void *arg)
 		return;
 	daemon->phase = DAEMON_RUNNING;
 	log_info("daemon.running", "workers=%d", tree_workers(daemon->tree));
-	sdnotify_send("STATUS=Running");
 }
 
 void daemon_is_down(void *arg)
@@ -60,8 +61,9 @@ void daemon_shutdown(struct daemon *daemon)
 		upgrade_cancel(daemon, "the daemon is stopping");
 		log_info("daemon.stopping", "held=%d drain_ms=%lld", dispatch_held(daemon->dispatch),
 			 (long long)grace_ms);
-		sdnotify_send("STOPPING=1\nSTATUS=Stopping: conversations under way finish");
+		sdnotify_send("STOPPING=1");
 		daemon->phase = DAEMON_STOPPING;
+		manager_tell(daemon->manager);
 		dispatch_stop(daemon->dispatch);
 	}
 	suptree_stop(tree_nodes(daemon->tree));
@@ -108,7 +110,7 @@ static void on_checked(void *arg, bool healthy)
 
 void daemon_start(struct daemon *daemon)
 {
-	sdnotify_send("READY=1\nSTATUS=Starting");
+	sdnotify_send("READY=1");
 	/* With require_healthy the verdict decides whether anything is started at all. */
 	healthcheck_run(daemon->health, on_first_check, daemon);
 	if (!demanding_pool(daemon->config))
@@ -178,8 +180,11 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 	}
 	if (r == 0) {
 		tree_route(daemon);
+		manager_new(daemon, &daemon->manager);
 		r = commands_new(daemon, start->handover, &daemon->commands, ret_error);
 	}
+	if (r == 0)
+		r = metrics_open(daemon, start->handover, ret_error);
 	if (r < 0) {
 		daemon_free(&daemon);
 		return r;
@@ -203,8 +208,10 @@ void daemon_free(struct daemon **daemon)
 
 	if (!dead)
 		return;
+	metrics_close(dead);
 	if (dead->commands)
 		commands_free(&dead->commands);
+	manager_free(&dead->manager);
 	provider_checks_free(&dead->checks);
 	dispatch_free(&dead->dispatch);
 	healthcheck_free(&dead->health);

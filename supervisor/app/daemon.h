@@ -14,8 +14,10 @@ struct config;
 struct dispatch;
 struct embedded;
 struct healthcheck;
+struct httpserver;
 struct loop;
 struct loop_timer;
+struct manager;
 struct models;
 struct program;
 struct provider_checks;
@@ -57,11 +59,13 @@ struct daemon {
 	struct dispatch *dispatch;
 	struct healthcheck *health;
 	struct provider_checks *checks;
+	struct manager *manager;
 	struct embedded *embedded; /* NULL with a database URL of the user's own */
 	struct commands *commands;
-	struct program *program; /* commands and environments of the children */
-	char *database_url;	 /* in effect; may hold a password: never shown unredacted */
-	char *const *argv;	 /* our command line, NULL-terminated; borrowed */
+	struct httpserver *metrics; /* NULL = none listens */
+	struct program *program;    /* commands and environments of the children */
+	char *database_url;	    /* in effect; may hold a password: never shown unredacted */
+	char *const *argv;	    /* our command line, NULL-terminated; borrowed */
 	char *state_id;
 	struct upgrade *upgrade; /* NULL while none is under way */
 	struct upgraded upgraded;

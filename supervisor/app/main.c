@@ -28,6 +28,7 @@
 #include "io/loop.h"
 #include "io/sdnotify.h"
 #include "io/spool.h"
+#include "policy/metric.h"
 
 static const char help[] =
 	"Usage: proctord [OPTION]...\n"
@@ -39,6 +40,7 @@ static const char help[] =
 	"      --print-config    print the configuration in effect (secrets redacted), and exit\n"
 	"      --sample-config   print a sample file with every key, and exit\n"
 	"      --config-reference  print the reference of all keys as Markdown, and exit\n"
+	"      --metrics-reference  print the reference of all metrics as Markdown, and exit\n"
 	"      --spool-dump FILE  print the records of a segment of the spool as JSON lines, and exit\n"
 	"      --home DIR        folder of workers/, sql/ and conf/ (default: found beside the program)\n"
 	"  -h, --help            this text\n"
@@ -48,7 +50,16 @@ static const char help[] =
 	"Exit status: 0 stopped as told, 1 failed, 2 bad usage, 78 bad configuration.\n"
 	"Talk to a running daemon with proctorctl.\n";
 
-enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME, OPT_SPOOL_DUMP, OPT_UPGRADE };
+enum {
+	OPT_CHECK = 256,
+	OPT_PRINT,
+	OPT_SAMPLE,
+	OPT_REFERENCE,
+	OPT_METRICS,
+	OPT_HOME,
+	OPT_SPOOL_DUMP,
+	OPT_UPGRADE
+};
 
 /* MODE_REHEARSE: run by a daemon that asks whether we would take its place. */
 enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_REHEARSE };
@@ -79,6 +90,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "sample-config", no_argument, NULL, OPT_SAMPLE },
 		{ "config-reference", no_argument, NULL, OPT_REFERENCE },
 		{ "spool-dump", required_argument, NULL, OPT_SPOOL_DUMP },
+		{ "metrics-reference", no_argument, NULL, OPT_METRICS },
 		{ "home", required_argument, NULL, OPT_HOME },
 		{ "check-upgrade", no_argument, NULL, OPT_UPGRADE }, /* the daemon's own: not in the help */
 		{ "help", no_argument, NULL, 'h' },
@@ -110,6 +122,9 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			return 0;
 		case OPT_REFERENCE:
 			config_write_reference(stdout);
+			return 0;
+		case OPT_METRICS:
+			metric_write_reference(stdout);
 			return 0;
 		case OPT_SPOOL_DUMP:
 			return dump_spool(optarg);
@@ -401,6 +416,7 @@ int main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
+	mem_return_early();
 	sdnotify_init();
 	if (options.mode == MODE_REHEARSE)
 		guard_unmark();

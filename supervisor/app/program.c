@@ -36,8 +36,8 @@ struct program {
 
 /* What no child is to see. */
 static const char *const private_variables[] = {
-	"DATABASE_URL", "PGPASSWORD", "PGPASSFILE", "WATCHDOG_USEC",
-	"WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "JOURNAL_STREAM",
+	"DATABASE_URL", "PGPASSWORD", "PGPASSFILE",	"WATCHDOG_USEC",	 "WATCHDOG_PID",
+	"LISTEN_FDS",	"LISTEN_PID", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY",
 };
 
 static void words_add(struct words *words, char *text)
@@ -242,15 +242,34 @@ static int choose_database(struct program *program, const struct config *config,
 	return -EINVAL;
 }
 
+/* The file that the configuration names, else the credential keys.env that the service manager has loaded;
+ * NULL = none. What lies among credentials is for us alone, though an access list may look like a group that
+ * can read it. Fresh. */
+static char *key_file_of(const struct config *config, bool *ret_guarded)
+{
+	const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+	size_t len = credentials ? strlen(credentials) : 0;
+	AUTO(mem_free_str) char *loaded = len > 0 ? mem_printf("%s/keys.env", credentials) : NULL;
+	const char *named = config->daemon.key_file;
+
+	*ret_guarded = len > 0 && (!*named || (strncmp(named, credentials, len) == 0 && named[len] == '/'));
+	if (*named)
+		return mem_strdup(named);
+	return loaded && access(loaded, F_OK) == 0 ? mem_strdup(loaded) : NULL;
+}
+
 int program_new(const struct config *config, const struct paths *paths, struct program **ret,
 		char **ret_error)
 {
 	struct program *program = mem_alloc(sizeof(*program));
+	AUTO(mem_free_str) char *path = NULL;
+	bool guarded;
 	int r = 0;
 
 	inherit(program, config);
-	if (config->daemon.key_file[0])
-		r = keyfile_read(config->daemon.key_file, on_key, program, ret_error);
+	path = key_file_of(config, &guarded);
+	if (path)
+		r = keyfile_read(path, guarded, on_key, program, ret_error);
 	if (r == 0)
 		r = choose_database(program, config, ret_error);
 	if (r < 0) {

@@ -7,6 +7,7 @@
 
 #include "app/command.h"
 #include "app/daemon_private.h"
+#include "app/metrics.h"
 #include "app/program.h"
 #include "app/takeover.h"
 #include "app/tree.h"
@@ -41,6 +42,7 @@ static void close_store(void *arg)
 {
 	struct daemon *daemon = arg;
 
+	metrics_close(daemon);
 	commands_free(&daemon->commands);
 	dispatch_free(&daemon->dispatch);
 	store_free(&daemon->store);
@@ -137,8 +139,8 @@ static void on_wake(void *arg)
 
 static void on_run_finished(void *arg, const char *run_id, const char *status)
 {
-	(void)arg;
 	log_info("run.finished", "run=%s status=%s", run_id, status);
+	dispatch_on_run_finished(((struct daemon *)arg)->dispatch, status);
 }
 
 static void on_trouble(void *arg)

@@ -350,8 +350,7 @@ void upgrade_finish(struct daemon *daemon)
 	log_info("daemon.upgraded", "from=%s to=%s pid=%d pause_ms=%lld workers=%d held=%d", upgraded->from,
 		 PROCTOR_VERSION, (int)getpid(), (long long)pause_ms, workers, held);
 	daemon_event(daemon, "info", "daemon.upgraded", "daemon", data);
-	sdnotify_send(daemon->phase == DAEMON_RUNNING ? "READY=1\nSTATUS=Running"
-						      : "READY=1\nSTATUS=Starting");
+	sdnotify_send("READY=1");
 	if (upgraded->call)
 		call_ok_raw(upgraded->call, data, strlen(data));
 	upgraded->call = NULL;

@@ -105,6 +105,13 @@ void mem_set_str(char **slot, char *value)
 	*slot = value;
 }
 
+void mem_return_early(void)
+{
+	/* glibc's own defaults; setting them keeps it from raising them. */
+	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+	(void)mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+}
+
 size_t mem_in_use(void)
 {
 	struct mallinfo2 info = mallinfo2();

@@ -42,6 +42,11 @@ bool mem_same_words(const char *const *a, const char *const *b);
 /* Frees such a list and its texts, overwriting them first: an environment holds keys. Safe on NULL. */
 void mem_free_words(char ***words);
 
+/* Lets freed memory go back to the system at once, for the life of the process. Without it the first large
+ * block that is freed makes glibc keep ever more of them, and a daemon holds for months what one busy minute
+ * took. */
+void mem_return_early(void);
+
 /* Bytes that are allocated now: what a leak would let grow. */
 size_t mem_in_use(void);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/mem.h"
 #include "config/check_private.h"
 #include "config/config.h"
@@ -267,6 +268,28 @@ static int check_providers(const struct checker *ch)
 	return 0;
 }
 
+static int check_listen(const struct checker *ch)
+{
+	const struct config_metrics *metrics = &ch->config->metrics;
+	struct address address;
+
+	if (!metrics->listen[0])
+		return 0;
+	if (address_parse(metrics->listen, &address) < 0)
+		return check_refuse(
+			ch, KEY_METRICS, NULL, "listen",
+			mem_printf("\"%s\" is no ADDRESS:PORT; allowed is an IP address and a port, such "
+				   "as 127.0.0.1:9469 or [::1]:9469",
+				   metrics->listen));
+	if (address_is_loopback(&address) || metrics->allow_remote)
+		return 0;
+	return check_refuse(
+		ch, KEY_METRICS, NULL, "listen",
+		mem_printf("%s can be reached from other machines, and whoever reaches it reads the "
+			   "metrics; use a loopback address, or set allow_remote = yes",
+			   metrics->listen));
+}
+
 int config_check(const struct config *c, const char *file, char **ret_error)
 {
 	static const char *const retry_keys[2] = { "base_delay", "max_delay" };
@@ -289,5 +312,7 @@ int config_check(const struct config *c, const char *file, char **ret_error)
 		r = check_providers(&ch);
 	if (r == 0)
 		r = check_limits(&ch);
+	if (r == 0)
+		r = check_listen(&ch);
 	return r < 0 ? r : check_reach(&ch);
 }

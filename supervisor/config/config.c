@@ -98,6 +98,7 @@ static struct config *config_new(void)
 	sections_init(KEY_SPOOL, NULL, &c->spool);
 	sections_init(KEY_CONTROL, NULL, &c->control);
 	sections_init(KEY_RETRY, NULL, &c->retry);
+	sections_init(KEY_METRICS, NULL, &c->metrics);
 	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
 		c->providers[i].name = mem_strdup(config_provider_names[i]);
 		sections_init(KEY_PROVIDER, config_provider_names[i], &c->providers[i]);
@@ -116,6 +117,7 @@ void config_free(struct config **ret)
 	sections_clear(KEY_SPOOL, &c->spool);
 	sections_clear(KEY_CONTROL, &c->control);
 	sections_clear(KEY_RETRY, &c->retry);
+	sections_clear(KEY_METRICS, &c->metrics);
 	for (size_t i = 0; i < c->ngroups; i++) {
 		sections_clear(KEY_GROUP, &c->groups[i]);
 		mem_free(&c->groups[i].name);
@@ -311,6 +313,9 @@ static int open_section(struct load *load, const char *title, char **ret_error)
 		break;
 	case KEY_RETRY:
 		load->base = &c->retry;
+		break;
+	case KEY_METRICS:
+		load->base = &c->metrics;
 		break;
 	case KEY_SECTION_COUNT:
 		break;

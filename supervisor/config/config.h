@@ -153,6 +153,11 @@ struct config_retry {
 	int64_t rate_limit_patience_ms;
 };
 
+struct config_metrics {
+	char *listen; /* "" = no HTTP; else good for address_parse() */
+	bool allow_remote;
+};
+
 /* What stands in a group: one of config's groups, pools or services. */
 enum config_child_kind { CHILD_GROUP, CHILD_POOL, CHILD_SERVICE };
 
@@ -183,6 +188,7 @@ struct config {
 	struct config_limit *limits; /* file order; may be NULL */
 	size_t nlimits;
 	struct config_retry retry;
+	struct config_metrics metrics;
 	struct map *lines; /* of what the file gave; for config/sections.c only */
 };
 

@@ -173,7 +173,7 @@ static int parse_text(struct parse *p, char *text, size_t len, char **ret_error)
 }
 
 /* The checks are made on the open file, so that it cannot be swapped between check and use. */
-static int open_private(const char *path, int *ret_fd, char **ret_error)
+static int open_private(const char *path, bool guarded, int *ret_fd, char **ret_error)
 {
 	AUTO(fd_close) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
@@ -188,7 +188,7 @@ static int open_private(const char *path, int *ret_fd, char **ret_error)
 		*ret_error = mem_printf("%s: not a regular file", path);
 		return -EINVAL;
 	}
-	if (st.st_mode & 077) {
+	if (!guarded && (st.st_mode & 077)) {
 		*ret_error = mem_printf("%s: others may read the keys in it (mode %04o); run: chmod 600 %s",
 					path, (unsigned)st.st_mode & 07777, path);
 		return -EACCES;
@@ -226,15 +226,16 @@ static void free_variables(struct parse *p)
 	mem_free(&p->variables);
 }
 
-int keyfile_read(const char *path, void (*each)(void *arg, const char *variable, const char *value, int line),
-		 void *arg, char **ret_error)
+int keyfile_read(const char *path, bool guarded,
+		 void (*each)(void *arg, const char *variable, const char *value, int line), void *arg,
+		 char **ret_error)
 {
 	AUTO(fd_close) int fd = -1;
 	struct parse p = { .path = path };
 	struct buf held = BUF_INIT(KEYFILE_MAX);
 	char *text;
 	size_t len;
-	int r = open_private(path, &fd, ret_error);
+	int r = open_private(path, guarded, &fd, ret_error);
 
 	if (r < 0)
 		return r;

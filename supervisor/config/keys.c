@@ -35,6 +35,7 @@ static const char *const restart_types[] = { "permanent", "transient", "temporar
 #define PROVIDER(key, member, type) ROW(KEY_PROVIDER, config_provider, key, member, type)
 #define LIMIT(key, member, type)    ROW(KEY_LIMIT, config_limit, key, member, type)
 #define RETRY(key, member, type)    ROW(KEY_RETRY, config_retry, key, member, type)
+#define METRICS(key, member, type)  ROW(KEY_METRICS, config_metrics, key, member, type)
 
 /* clang-format off */
 const struct key_spec key_table[] = {
@@ -45,7 +46,7 @@ const struct key_spec key_table[] = {
 	{ DAEMON("user", user, KEY_STRING), .fallback = "proctor", .min = 1, .max = 32,
 	  .help = "account to drop to when started as root; else unused" },
 	{ DAEMON("key_file", key_file, KEY_PATH), .fallback = "", .max = 4000,
-	  .help = "file of API keys, NAME=value lines, mode 0600; empty: the environment alone" },
+	  .help = "file of API keys, NAME=value lines, mode 0600; empty: systemd's credential keys.env, or the environment alone" },
 	{ DAEMON("models", models, KEY_PATH), .fallback = "", .max = 4000,
 	  .help = "models.ini to use; empty: the installed one" },
 	{ DAEMON("log_level", log_level, KEY_ENUM), .fallback = "info", .words = log_levels, .live = true,
@@ -217,6 +218,12 @@ const struct key_spec key_table[] = {
 	  .help = "longest delay of the back-off" },
 	{ RETRY("rate_limit_patience", rate_limit_patience_ms, KEY_DURATION), .fallback = "6h", .max = 30 * DAY, .live = true,
 	  .help = "how long a probe waits for a provider's rate limit before it fails" },
+
+	{ METRICS("listen", listen, KEY_STRING), .fallback = "", .max = 60,
+	  .help = "ADDRESS:PORT to serve /metrics, /healthz and /readyz at over HTTP, such as 127.0.0.1:9469; empty: not "
+		  "at all" },
+	{ METRICS("allow_remote", allow_remote, KEY_BOOL), .fallback = "no",
+	  .help = "listen may be another address than a loopback one: whoever reaches it reads the metrics" },
 };
 /* clang-format on */
 
@@ -239,6 +246,8 @@ static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
 			"provider's; for each key "
 			"the first section that matches and sets it counts" },
 	[KEY_RETRY] = { "retry", NULL, "what becomes of a call that failed" },
+	[KEY_METRICS] = { "metrics", NULL,
+			  "figures for Prometheus; `proctorctl metrics` prints them in any case" },
 };
 
 const struct key_section_spec *key_section_spec(enum key_section section)

@@ -19,6 +19,7 @@ enum key_section {
 	KEY_PROVIDER,
 	KEY_LIMIT,
 	KEY_RETRY,
+	KEY_METRICS,
 	KEY_SECTION_COUNT
 };
 

@@ -18,6 +18,7 @@ struct load {
 	int64_t first_day; /* 0 = it has no date */
 	struct price price;
 	bool has_input, has_output;
+	bool has_prefixes; /* the section, be it empty */
 };
 
 static int refuse(const struct load *load, char **ret_error, const char *what)
@@ -81,8 +82,12 @@ static int open_section(struct load *load, const char *section, char **ret_error
 {
 	int r = close_model(load, ret_error);
 
-	if (r < 0 || !strcmp(section, "prefixes"))
+	if (r < 0)
 		return r;
+	if (!strcmp(section, "prefixes")) {
+		load->has_prefixes = true;
+		return 0;
+	}
 	if (strncmp(section, MODEL, strlen(MODEL)) != 0 || !section[strlen(MODEL)]) {
 		*ret_error = mem_printf("[%s]: unknown section; allowed are [prefixes], [" MODEL
 					"GLOB] and [" MODEL "GLOB" FROM "YYYY-MM-DD]",
@@ -179,10 +184,26 @@ static int models_new(struct models **ret)
 	return 0;
 }
 
+/* The workers read the file too, and refuse one without prefixes: its author has cut it short. */
+static int close_file(struct load *load, const char *path, char **ret_error)
+{
+	AUTO(mem_free_str) char *what = NULL;
+
+	if (close_model(load, &what) < 0) {
+		*ret_error = mem_printf("%s: %s", path, what);
+		return -EINVAL;
+	}
+	if (load->has_prefixes)
+		return 0;
+	*ret_error = mem_printf("%s: no section [prefixes], which says whose models are whose; add one with "
+				"lines such as `openai = gpt- o1`, or an empty one",
+				path);
+	return -EINVAL;
+}
+
 int models_load(const char *path, struct models **ret, char **ret_error)
 {
 	struct load load = { 0 };
-	char *what = NULL;
 	int r = models_new(&load.models);
 
 	if (r < 0) {
@@ -190,12 +211,8 @@ int models_load(const char *path, struct models **ret, char **ret_error)
 		return r;
 	}
 	r = ini_read_file(path, on_entry, &load, ret_error);
-	if (r == 0) {
-		r = close_model(&load, &what);
-		if (r < 0)
-			*ret_error = mem_printf("%s: %s", path, what);
-	}
-	mem_free(&what);
+	if (r == 0)
+		r = close_file(&load, path, ret_error);
 	mem_free(&load.section);
 	mem_free(&load.glob);
 	if (r < 0) {

@@ -220,6 +220,7 @@ void config_write_sample(FILE *out)
 		sample_provider(out, config_provider_names[i]);
 	sample_section(out, KEY_LIMIT, "PROVIDER/GLOB", true);
 	sample_section(out, KEY_RETRY, NULL, false);
+	sample_section(out, KEY_METRICS, NULL, false);
 }
 
 static bool varies_by_provider(const struct key_spec *key)

@@ -98,11 +98,17 @@ static struct probe *find_next_call(struct dispatch *dispatch, struct lane *lane
 	return NULL;
 }
 
+/* A call of it is under way. */
+static void count_call(struct dispatch *dispatch, struct probe *probe)
+{
+	probe->lane->calls++;
+	histogram_add(&probe->lane->tally.call_wait, dispatch_now_ms(dispatch) - probe->queued_ms);
+}
+
 static bool permit_next_call(struct dispatch *dispatch, struct lane *lane, struct probe *probe)
 {
 	if (!admit(dispatch, probe))
 		return false;
-	lane->calls++;
 	if (worker_send_go(probe->worker, probe) < 0) {
 		/* The worker is failing: its end will release the probe. Until then it is out of the way. */
 		take_back(dispatch, probe);
@@ -110,6 +116,7 @@ static bool permit_next_call(struct dispatch *dispatch, struct lane *lane, struc
 		lane_wait_between(lane, probe);
 		return false;
 	}
+	count_call(dispatch, probe);
 	return true;
 }
 
@@ -149,7 +156,7 @@ static bool begin_conversation(struct dispatch *dispatch, struct lane *lane, str
 		lane_queue(lane, probe, true);
 		return false;
 	}
-	lane->calls++;
+	count_call(dispatch, probe);
 	worker->solo = probe_runs_alone(probe);
 	return true;
 }

@@ -59,6 +59,26 @@ static void say_verdict(const struct lane *lane, const struct gate_verdict *verd
 	}
 }
 
+/* Fewer slots are this node's than are configured for all of them, and those are taken. */
+static bool lacks_slots(const struct dispatch *dispatch, const struct lane *lane, size_t family)
+{
+	struct gate_scope_view view;
+
+	if (!dispatch->grants)
+		return false;
+	gate_view(lane->gate, gate_holder(lane->gate, family, GATE_UNITS), dispatch_now_ms(dispatch), &view);
+	return view.concurrency < view.configured_concurrency && view.in_flight >= view.concurrency;
+}
+
+static void say_lacking(const struct dispatch *dispatch, const struct lane *lane, size_t family,
+			struct dispatch_wait *wait)
+{
+	size_t len = strlen(wait->why);
+
+	(void)snprintf(wait->why + len, sizeof(wait->why) - len, ": %s",
+		       grants_why(dispatch->grants, lane, family, GATE_UNITS, &wait->until_ms));
+}
+
 static void say_ungranted(const struct dispatch *dispatch, const struct lane *lane, size_t family,
 			  enum gate_unit unit, struct dispatch_wait *wait)
 {
@@ -94,6 +114,8 @@ static struct dispatch_wait why_family(const struct dispatch *dispatch, const st
 	struct dispatch_wait wait = { .until_ms = verdict.wait_ms > 0 ? now_ms + verdict.wait_ms : 0 };
 
 	say_verdict(lane, &verdict, &wait);
+	if (verdict.why == GATE_CONCURRENCY && lacks_slots(dispatch, lane, family))
+		say_lacking(dispatch, lane, family, &wait);
 	if (verdict.why == GATE_NO_GRANT)
 		say_ungranted(dispatch, lane, family, verdict.unit, &wait);
 	if (verdict.why == GATE_OPEN)

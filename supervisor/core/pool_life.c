@@ -160,6 +160,7 @@ static void on_suspect(void *arg, struct worker *worker, enum hang_verdict verdi
 	AUTO(mem_free_str)
 	char *data = jsontext_pack("{s:s, s:s}", "verdict", hang_name(verdict), "reason", text);
 
+	pool->hangs[verdict]++;
 	pool->events.event(pool->events.arg, verdict == HANG_STARVED ? "error" : "warning", "worker.suspect",
 			   worker->name, data);
 }
@@ -327,6 +328,7 @@ static void on_died(void *arg, struct worker *worker, const struct worker_death 
 	bool slot_exceeds;
 	AUTO(mem_free_str) char *record = crash_record(worker, death, &verdict);
 
+	pool->exits[blame_cause(&death->blame)]++;
 	pool->events.event(pool->events.arg, death->blame.planned ? "info" : "warning", "worker.exit",
 			   worker->name, record);
 	if (worker->retiring && !pool->stopping) {

@@ -15,6 +15,7 @@
 
 struct db;
 struct handover;
+struct histogram;
 struct loop;
 struct spool_stat;
 struct store;
@@ -224,6 +225,9 @@ bool store_is_holding(const struct store *store);
 
 /* What is not in Postgres yet, and what the spool holds. */
 void store_spool_stat(const struct store *store, struct spool_stat *ret);
+
+/* How long ends of attempts took from store_finish() to their commit, since start; borrowed. */
+const struct histogram *store_record_delay(const struct store *store);
 
 /* The id of the database that the spool belongs to; NULL before the first connect. */
 const char *store_database_id(const struct store *store);

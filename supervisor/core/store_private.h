@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "core/store.h"
+#include "policy/histogram.h"
 
 struct batch;
 struct db;
@@ -72,6 +73,7 @@ struct store {
 	int64_t hold_until_ms; /* the server refused for a passing reason: nothing is sent before */
 	unsigned refusals;     /* of that sort in a row */
 	char *refusal;	       /* the last of them; NULL since a batch was taken */
+	struct histogram record_delay;
 
 	/* store_upkeep.c */
 	struct loop_timer *pairs_timer, *promote_timer, *prune_timer;

@@ -305,6 +305,9 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 	case COMMAND_SPOOL:
 		table_print_object(stdout, style, spool_fields, data);
 		return true;
+	case COMMAND_METRICS:
+		(void)fputs(json_string_value(json_object_get(data, "text")), stdout);
+		return true;
 	case COMMAND_HEALTH:
 		table_print_object(stdout, style, health_fields, data);
 		view_section(style, check_columns, json_object_get(data, "providers"));

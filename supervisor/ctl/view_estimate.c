@@ -173,6 +173,8 @@ static void print_sums(const json_t *data)
 		print_line("Cost", mem_strdup("nothing: simulated"), "");
 	else
 		print_line("Cost", cost_text(data), missing);
+	if (json_is_number(json_object_get(data, "budgetUsd")))
+		print_line("Budget", write_usd(json_object_get(data, "budgetUsd")), "");
 	print_line("Limits take", range(json_object_get(data, "limitMs"), write_ms), "");
 }
 

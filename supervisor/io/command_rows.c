@@ -405,7 +405,8 @@ const struct command command_table[COMMAND_COUNT] = {
 			 "is guessed is {low, likely, high}. `answers` says where answers' lengths come from: measured (since the\n"
 			 "daemon's start), transcripts, or assumed (100, 500 and 1000 tokens). costUsd is null where no price is\n"
 			 "known, and for simulated models; costKnown is false when one is missing in the sum. Retries, and what\n"
-			 "other runs have queued (`ahead`, by lane), come on top.",
+			 "other runs have queued (`ahead`, by lane), come on top. With --budget-usd it is warned of when the\n"
+			 "run may cost more; without --estimate, as with it, of models whose price is not known.",
 		.examples = "proctorctl run start dilemmas --models gpt-4,claude-3-sonnet --estimate\n"
 			    "proctorctl run start dilemmas --models gpt-4 --budget-usd 5\n"
 			    "proctorctl run start dilemmas --models gpt-4,claude-3-sonnet --sample-percentage 10\n"
@@ -625,6 +626,15 @@ const struct command command_table[COMMAND_COUNT] = {
 		.role = COMMAND_READ,
 		.summary = "The last verdict on the Python environment, the workers, the database and the providers",
 		.args = ARGS({ .name = "now", .type = COMMAND_BOOL, .help = "check the environment and look at the providers first" }, ),
+	},
+	[COMMAND_METRICS] = {
+		.name = "metrics",
+		.words = "metrics",
+		.role = COMMAND_READ,
+		.summary = "All that is measured, as text that Prometheus reads",
+		.notes = "The same is served over HTTP where [metrics] listen says so, beside /healthz and /readyz.\n"
+			 "`proctord --metrics-reference` explains each. Rates and quantiles are Prometheus' to make.\n",
+		.examples = "proctorctl metrics | grep proctor_calls_total",
 	},
 	[COMMAND_CONFIG_SHOW] = {
 		.name = "config.show",

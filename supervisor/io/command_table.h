@@ -47,6 +47,7 @@
 	D(EVENTS, events)                                                                                    \
 	D(SPOOL, spool)                                                                                      \
 	D(HEALTH, health)                                                                                    \
+	D(METRICS, metrics)                                                                                  \
 	D(CONFIG_SHOW, config_show)                                                                          \
 	D(CONFIG_CHECK, config_check)                                                                        \
 	D(CONFIG_DATABASE, config_database)                                                                  \

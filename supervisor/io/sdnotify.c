@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -15,6 +16,18 @@
 static struct sockaddr_un address;
 static socklen_t address_len;
 static char *given; /* $NOTIFY_SOCKET */
+static int64_t watchdog_ms;
+
+/* sd_watchdog_enabled(3). $WATCHDOG_PID says who is meant, so it may stay in the environment of our children.
+ */
+static int64_t read_watchdog(void)
+{
+	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+
+	if (!usec || (pid && atoll(pid) != getpid()))
+		return 0;
+	return atoll(usec) / 1000;
+}
 
 void sdnotify_init(void)
 {
@@ -30,6 +43,12 @@ void sdnotify_init(void)
 		mem_set_str(&given, mem_strdup(path));
 	}
 	(void)unsetenv("NOTIFY_SOCKET");
+	watchdog_ms = read_watchdog();
+}
+
+int64_t sdnotify_watchdog_ms(void)
+{
+	return watchdog_ms;
 }
 
 void sdnotify_send(const char *lines)

@@ -213,6 +213,9 @@ struct gate_scope_view {
 
 size_t gate_scopes(const struct gate *g); /* in the order of the params */
 void gate_view(const struct gate *g, size_t index, int64_t now_ms, struct gate_scope_view *ret);
+/* The concurrency in effect, over all nodes that share it: the lower of what is configured and learned; 0 =
+ * none. */
+int gate_view_concurrency(const struct gate_scope_view *view);
 /* Index of the scope whose limit of `unit` holds a family; of GATE_UNITS, the one whose concurrency does. */
 size_t gate_holder(const struct gate *g, size_t family, enum gate_unit unit);
 enum gate_breaker_view { GATE_BREAKER_CLOSED, GATE_BREAKER_OPEN, GATE_BREAKER_HALF_OPEN };

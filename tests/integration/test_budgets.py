@@ -145,6 +145,35 @@ def test_a_budget_goes_on_through_an_upgrade(node, simulator):
     check_went_on(daemon, simulator, run, 60, 2)
 
 
+def test_a_budget_is_kept_by_whichever_node_goes_on_with_the_run(node, simulator):
+    first = node(shared=True, concurrency=4)
+    run = start(first, 60, ["gpt-4o"], followups=1, budgetUsd=0.04)
+    wait_over(first, run, 0.04)
+    # Else its slots are thought to be held for 15 s, as a dead node's are.
+    place.wait_until(lambda: sql(first, "SELECT sum(held) FROM limit_shares") == [(0,)], 10, "its slots to go back")
+    first.stop()
+    before = paid(simulator)
+    second = node(shared=True, concurrency=4)
+    second.call("run.resume", run=run, budgetUsd=0.06)
+    wait_over(second, run, 0.06)
+    assert before < paid(simulator) <= Decimal("0.06") and spent(second, run) == paid(simulator)
+
+
+def test_nodes_that_spend_at_once_pass_a_budget_by_no_more_than_is_not_told_yet(node, simulator):
+    nodes = [node(shared=True, concurrency=4) for _ in range(2)]
+    hold(simulator)
+    start(nodes[1], ["What is a node?"], ["gpt-4o"])  # with work it looks for more every 2 s
+    run = start(nodes[0], 150, ["gpt-4o"], budgetUsd=0.05)
+    place.wait_until(lambda: all(lane(daemon)["inFlight"] > 0 for daemon in nodes), 15, "both to call")
+    hold(simulator, False)
+    wait_over(nodes[0], run, 0.05)
+    # Each counts all that it spends itself, and of the other's what that has recorded.
+    assert Decimal("0.03") < spent(nodes[0], run) <= 2 * Decimal("0.05")
+    nodes[0].call("run.resume", run=run, budgetUsd=50)
+    assert wait_end(nodes[0], run)["progress"]["completed"] == 150
+    assert set(Counter(entry["conversation"] for entry in bought(simulator)).values()) == {1}
+
+
 # A provider's day
 
 
@@ -205,6 +234,18 @@ def test_requests_of_a_day_are_counted_over_a_restart(node, simulator, again):
     wait_day_over(daemon, "requests/day")
     assert figures(simulator)["asked"] == 7
     assert show(daemon, run)["progress"]["completed"] == 4
+
+
+def test_two_nodes_spend_the_money_of_one_day(node, simulator):
+    nodes = [node(shared=True, budget_usd_per_day="0.05", concurrency=4) for _ in range(2)]
+    start(nodes[1], 1, ["gpt-4o"])
+    run = start(nodes[0], 80, ["gpt-4o"])
+    for daemon in nodes:
+        place.wait_until(lambda: lane(daemon)["why"].startswith("money/day") and lane(daemon)["inFlight"] == 0, 20,
+                         f"the day's money to be spent; it waits for {lane(daemon)['why']!r}")
+    assert Decimal("0.03") < paid(simulator) <= Decimal("0.05")
+    shown = show(nodes[0], run)
+    assert shown["status"] == "RUNNING" and shown["waiting"][0]["why"].startswith("money/day")
 
 
 def test_two_nodes_make_the_calls_of_one_day(node, simulator):

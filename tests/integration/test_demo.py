@@ -9,6 +9,7 @@ import subprocess
 import threading
 
 import pytest
+import yaml
 
 from harness import place
 from harness.proctor import KEY_VARIABLES
@@ -83,8 +84,15 @@ def test_demo_uses_a_key_of_the_environment_for_real_and_never_shows_it(clone, n
 
 
 def test_demo_interrupted_in_mid_run_leaves_nothing(clone, nothing_left):
-    demo = subprocess.Popen([clone / "packaging/demo.sh"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, env=environment(), stdin=subprocess.DEVNULL, start_new_session=True)
+    # So many scenarios that the run cannot be over before the signal comes.
+    definition = clone / "conf/demo.yaml"
+    content = yaml.safe_load(definition.read_text())
+    content["scenarios"] = {f"case_{number}": {"prompt": f"Case {number}"} for number in range(2000)}
+    definition.write_text(yaml.safe_dump(content))
+    # As at a terminal: a shell's job in the background would hand down that the signal is ignored.
+    demo = subprocess.Popen(["env", "--default-signal=INT", clone / "packaging/demo.sh"], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, env=environment(), stdin=subprocess.DEVNULL,
+                            start_new_session=True)
     watchdog = threading.Timer(DEADLINE, demo.kill)
     watchdog.start()
     for line in demo.stdout:

@@ -126,9 +126,40 @@ def test_an_unknown_price_is_said_and_not_taken_for_nothing(told):
     assert both["costKnown"] is False
     assert both["costUsd"] == estimate(told, "openai:priced-one")["costUsd"]
     assert [text for text in both["warnings"] if "price" in text] == [
-        'the price of "openai:other" is not known: its cost is not in the sum; models.ini may have it']
+        'the price of "openai:other" is not known: its cost is not in the sum, and no budget holds it back; '
+        'models.ini may have it']
     shown = told.proctorctl("run", "start", "cases", "--models", "openai:other,openai:priced-one", "--estimate")
     assert "and what has no known price" in shown.stdout
+
+
+def test_a_start_warns_of_what_has_no_price_as_its_estimate_does(told):
+    def of_prices(answer):
+        return [text for text in answer["warnings"] if "price" in text]
+    asked = {"definition": "cases", "models": ["openai:other", "openai:priced-one", "anthropic:unpriced"]}
+    estimated = told.call("run.start", **asked, estimate=True)
+    # Nothing of it is to be asked: its provider is nobody.
+    told.call("providers.pause", provider="openai")
+    started = told.call("run.start", **asked)
+    told.call("run.delete", run=started["id"], force=True)
+    told.call("providers.resume", provider="openai")
+    assert of_prices(started) == of_prices(estimated)
+    text, = of_prices(started)
+    assert text.startswith('the price of "openai:other" is not known')
+
+
+@pytest.mark.parametrize("budget, said", [
+    (0.1, "likely to cost $0.1106, more than its budget of $0.1000"), (0.15, "up to $0.2193, more than its budget"),
+    (0.25, None), (None, None)], ids=["less", "perhaps", "enough", "none"])
+def test_an_estimate_is_compared_with_the_runs_budget(told, budget, said):
+    args = {} if budget is None else {"budgetUsd": budget}
+    answer = estimate(told, "openai:priced-one", samples=3, **args)
+    assert answer["budgetUsd"] == budget
+    of_budget = [text for text in answer["warnings"] if "than its budget" in text]
+    assert [said in text for text in of_budget] == [True] * (said is not None)
+    shown = told.proctorctl("run", "start", "cases", "--models", "openai:priced-one", "--samples", "3", "--estimate",
+                            *([] if budget is None else ["--budget-usd", budget]))
+    assert ("Budget       $" in shown.stdout) == (budget is not None)
+    assert shown.stderr.count("than its budget") == len(of_budget)
 
 
 def test_a_simulated_model_costs_nothing_and_says_so(told):

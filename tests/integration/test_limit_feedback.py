@@ -4,7 +4,7 @@ import pytest
 
 from harness import place
 from harness.proctor import merge_ini
-from probing import lane, ledger, script, show, start, wait_end
+from probing import lane, ledger, script, show, start, wait_asked, wait_end
 
 pytest_plugins = ["probe_fixtures"]
 
@@ -18,6 +18,10 @@ def make_lane(make_proctor):
 
 def enforce(simulator, *limits):
     simulator.post("/_sim/config", {"limits": list(limits)})
+
+
+def arrivals(simulator):
+    return sorted(entry["arrived"] for entry in ledger(simulator))
 
 
 def limit_of(daemon, unit="requests/min", scope=""):
@@ -78,3 +82,31 @@ def test_an_upgrade_keeps_a_lane_parked_with_the_providers_words(simulator, make
         script(simulator)
         daemon.call("providers.resume", provider="openai")
         assert wait_end(daemon, run)["progress"]["completed"] == 3
+
+
+def test_a_limit_set_ten_times_too_high_is_found_used_kept_by_an_upgrade_and_left_again(simulator, make_lane):
+    enforce(simulator, "openai:sliding=20/1")
+    with make_lane(requests_per_minute=12000, requests_window="1s") as daemon:
+        run = start(daemon, 2000)
+        found = place.wait_until(lambda: limit_of(daemon) if 0 < limit_of(daemon)["learned"] <= 22 else None, 15,
+                                 "the true limit to be found")
+        assert (found["configured"], found["told"], found["limit"]) == (200, 0, found["learned"])
+        assert found["learned"] >= 15
+        shown = daemon.proctorctl("providers", "show", "openai").stdout
+        assert "LEARNED" in shown and f" {found['learned']}" in shown
+        refused, asked = len(ledger(simulator, status=429)), len(arrivals(simulator))
+        assert refused <= 40, "waves that were under way together teach once"
+        wait_asked(simulator, asked + 60)
+        came = arrivals(simulator)[asked:]
+        assert (len(came) - 1) / (came[-1] - came[0]) >= 0.8 * 20
+        assert len(ledger(simulator, status=429)) <= refused + 2
+
+        # It was lower for a while only: what was learned is left step by step, over an upgrade too.
+        enforce(simulator)
+        before = limit_of(daemon)["learned"]
+        daemon.call("upgrade")
+        daemon.wait_ready()
+        assert before <= limit_of(daemon)["learned"] < 2 * before
+        place.wait_until(lambda: limit_of(daemon)["learned"] > found["learned"], 15, "what was learned to recover")
+        assert show(daemon, run)["progress"]["failed"] == 0
+        daemon.call("run.delete", run=run, force=True)

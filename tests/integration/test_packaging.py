@@ -30,7 +30,8 @@ def test_install_lays_out_programs_workers_sql_and_configuration(tmp_path):
             "usr/share/fish/vendor_completions.d/proctorctl.fish",
             "usr/share/man/man8/proctord.8",
             "usr/share/man/man1/proctorctl.1", "usr/share/man/man5/proctor.ini.5",
-            "usr/share/man/man7/proctor-protocol.7"} <= found
+            "usr/share/man/man7/proctor-protocol.7",
+            "usr/share/proctor/prometheus/proctor.rules.yml", "usr/share/proctor/grafana/proctor.json"} <= found
 
 
 def test_install_compiles_python_under_its_final_path(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from harness import place
 from harness.proctor import merge_ini
-from probing import figures, hold, lane, script, show, start, wait_asked, wait_end
+from probing import figures, hold, lane, ledger, script, show, start, wait_asked, wait_end
 
 pytest_plugins = ["probe_fixtures"]
 
@@ -41,6 +41,9 @@ def test_one_call_tries_a_parked_lane_and_opens_it(make_lane, simulator):
         wait_asked(simulator, refused + 2)
         assert show(daemon, run)["progress"]["failed"] == 0 and lane(daemon)["state"] == "parked"
         assert figures(simulator)["asked"] == refused + 2, "one at a time"
+        place.wait_until(lambda: figures(simulator)["in_flight"] == 0, 5, "the second trial's refusal")
+        first, second = sorted(entry["arrived"] for entry in ledger(simulator))[-2:]
+        assert second - first >= 1.95, "after the first, in twice the time"
         script(simulator)
         assert wait_end(daemon, run)["progress"]["completed"] == 8
         assert lane(daemon)["state"] != "parked"
@@ -79,6 +82,31 @@ def test_a_storm_of_server_errors_opens_the_breaker_and_shrinks_no_limit(make_la
         script(simulator)
         assert wait_end(daemon, run)["progress"]["completed"] == 30
         assert limits(daemon) == before and lane(daemon)["breaker"] == "closed"
+
+
+def test_a_breaker_lets_one_call_try_and_opens_with_its_answer(make_lane, simulator):
+    quick = {"retry": {"base_delay": "20ms", "max_delay": "50ms", "max_tries": 50}}
+    with make_lane(quick) as daemon:
+        wait_end(daemon, start(daemon, 1))
+        script(simulator, ("status=500", {}))
+        run = start(daemon, 30)
+        wait_state(daemon, "failing")
+        place.wait_until(lambda: figures(simulator)["in_flight"] == 0, 5, "the last failures")
+        asked = figures(simulator)["asked"]
+        script(simulator)
+        hold(simulator)
+        # A good look from outside lets the trial go at once.
+        daemon.call("providers.show", provider="openai", check=True)
+        wait_asked(simulator, asked + 1)
+        told = lane(daemon)
+        assert (told["breaker"], told["inFlight"]) == ("half-open", 1)
+        assert told["why"] == "the provider fails; a trial call is under way"
+        assert show(daemon, run)["progress"]["completed"] == 0
+        hold(simulator, False)
+        assert wait_end(daemon, run)["progress"]["completed"] == 30
+        assert lane(daemon)["breaker"] == "closed"
+        trial, *later = [entry for entry in ledger(simulator) if entry["status"] == 200][1:]
+        assert min(entry["arrived"] for entry in later) >= trial["ended"], "nothing was asked before its answer"
 
 
 def test_one_bad_model_among_good_ones_does_not_open_the_breaker(make_lane, simulator):

@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from harness import place
-from probing import connect, figures, ledger, renew, running, sql, start, wait_asked, wait_end
+from probing import (connect, figures, hold, lane, ledger, renew, running, show, sql, start, wait_asked,
+                     wait_end)
 
 pytest_plugins = ["probe_fixtures"]
 
@@ -66,6 +67,28 @@ def test_slots_of_a_concurrency_are_shared_and_all_used(node, simulator):
     assert refused(simulator) == []
     at = begun(simulator)
     assert use_percent(at, 7 / 0.2, at[80], at[250]) >= 80
+
+
+def test_slots_that_other_nodes_hold_are_told_from_a_nodes_own(node, simulator):
+    hold(simulator)
+    nodes = [node(concurrency=2) for _ in range(2)]
+    start(nodes[1], ["What is a node?"])
+    run = start(nodes[0], 60)
+    # Fairly shared it is one slot each, and each would want two.
+    for daemon in nodes:
+        place.wait_until(lambda: lane(daemon)["why"] == "concurrency: other nodes have what is left", 20,
+                         f"the reason to be told; it is {lane(daemon)['why']!r}")
+    told = show(nodes[0], run)["waiting"]
+    assert [wait["why"] for wait in told] == ["concurrency: other nodes have what is left"]
+    for daemon in nodes:
+        row, = lane(daemon)["limits"]
+        assert (row["unit"], row["configured"], row["limit"], row["used"], row["left"]) == ("concurrency", 2, 2, 1, 0)
+    assert figures(simulator)["in_flight"] == 2
+    hold(simulator, False)
+    assert wait_end(nodes[0], run)["progress"]["completed"] == 60
+    # No node holds a slot that it has no call for, and the limit is what is configured all the same.
+    row, = lane(nodes[0])["limits"]
+    assert (row["configured"], row["limit"], row["used"]) == (2, 2, 0)
 
 
 def test_without_its_database_a_node_makes_no_call_and_says_why(node, simulator, postgres):

@@ -22,7 +22,7 @@ static int read_text(const char *text, size_t len, unsigned mode, struct buf *he
 {
 	assert_int_equal(fd_write_file(path, text, len, mode), 0);
 	assert_int_equal(chmod(path, mode), 0);
-	return keyfile_read(path, record, heard, ret_error);
+	return keyfile_read(path, false, record, heard, ret_error);
 }
 
 static const struct {
@@ -126,14 +126,14 @@ static void test_what_is_no_file_of_text_is_refused(void **state)
 	(void)state;
 	assert_int_equal(read_text("A=\0b\n", 5, 0600, &heard, &nul), -EINVAL);
 	assert_non_null(strstr(nul, "a NUL byte"));
-	assert_int_equal(keyfile_read("/", record, &heard, &folder), -EINVAL);
+	assert_int_equal(keyfile_read("/", false, record, &heard, &folder), -EINVAL);
 	assert_string_equal(folder, "/: not a regular file");
 	assert_int_equal(unlink(path), 0);
-	assert_int_equal(keyfile_read(path, record, &heard, &missing), -ENOENT);
+	assert_int_equal(keyfile_read(path, false, record, &heard, &missing), -ENOENT);
 	assert_non_null(strstr(missing, "cannot be read: No such file"));
 	/* A pipe without a writer must not block us. */
 	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(keyfile_read(path, record, &heard, &pipe), -EINVAL);
+	assert_int_equal(keyfile_read(path, false, record, &heard, &pipe), -EINVAL);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(buf_len(&heard), 0);
 }

@@ -54,7 +54,8 @@ static void test_prices_change_on_their_day(void **state)
 	AUTO(mem_free_str) char *error = NULL;
 
 	(void)state;
-	expect(load("[model:gpt-5*]\nrefuses = seed\nprices_as_of = 2026-01-15\ninput_usd_per_mtok = 1.25\n"
+	expect(load("[prefixes]\n[model:gpt-5*]\nrefuses = seed\nprices_as_of = "
+		    "2026-01-15\ninput_usd_per_mtok = 1.25\n"
 		    "output_usd_per_mtok = 10\n[model:gpt-*]\n"
 		    "[model:gpt-5* from 2026-07-01]\ninput_usd_per_mtok = 0.5\noutput_usd_per_mtok = 1\n"
 		    "[model:gpt-5* from 2026-06-01] ; dearer\ninput_usd_per_mtok = 2\noutput_usd_per_mtok = "
@@ -70,6 +71,10 @@ static void test_prices_change_on_their_day(void **state)
 	}
 	assert_false(price_table_find(m->prices, "gpt-4", 20635).known);
 }
+
+#define NO_PREFIXES                                                                                          \
+	": no section [prefixes], which says whose models are whose; add one with lines such as `openai = "  \
+	"gpt- o1`, or an empty one"
 
 static const struct {
 	const char *text;
@@ -115,6 +120,8 @@ static const struct {
 	  ": [model:x]: input_usd_per_mtok and output_usd_per_mtok go together" },
 	{ "[model:x]\noutput_usd_per_mtok = 1\n[model:y]\n",
 	  ":3: [model:x]: input_usd_per_mtok and output_usd_per_mtok go together" },
+	{ "", NO_PREFIXES },
+	{ "[model:x]\nrefuses = seed\n", NO_PREFIXES },
 	{ "nonsense\n", ":1: neither [section] nor key = value" },
 };
 
