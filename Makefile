@@ -48,7 +48,7 @@ CLIENT_LIBS = -ljansson -lyaml
 TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lmicrohttpd -lm -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests man demo check bench chaos soak lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests man deb demo check check-system bench chaos soak lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -170,6 +170,10 @@ build/man/%: packaging/man/%.md packaging/man/page.sh workers/PROTOCOL.md packag
 
 man: $(MAN_PAGES) ## build the manual pages, in build/man/
 
+deb: all man ## build the Debian package, in build/
+	@packaging/deps.sh package
+	@packaging/deb.sh
+
 # What people run
 
 demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leaves it running
@@ -180,6 +184,11 @@ demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leav
 check: ## build, lint and run all tests; ONLY="unit lint workers integration" runs some of them
 	@packaging/deps.sh check
 	@PYTHON=$(PYTHON) packaging/check.sh $(ONLY)
+
+check-system: ## install the package in a container with systemd, and run, reload, kill, upgrade, remove and purge it
+	@packaging/deps.sh check package system
+	@$(MAKE) --no-print-directory -j$$(nproc) all man
+	@$(PYTHON) tests/system $(OPTIONS)
 
 bench: ## measure speed and memory, a JSON line each; ONLY=probes_per_s runs one
 	@packaging/deps.sh bench
@@ -238,7 +247,7 @@ clean: ## remove build/
 help: ## show this
 	@echo 'make [TARGET] [VARIABLE=value …]'
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | sed 's/\$$([^)]*)//' | \
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | sed 's/\$$([^)]*)//' | \
 		while IFS='	' read -r target what; do printf '  %-11s %s\n' "$$target" "$$what"; done
 	@echo
 	@echo 'PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) CC=$(CC) CLANG=$(CLANG) PYTHON=$(PYTHON)'
