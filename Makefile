@@ -10,7 +10,11 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-COMPLETIONS := share/bash-completion/completions
+# Where each shell looks for completions, below PREFIX.
+COMPLETION_bash := share/bash-completion/completions/proctorctl
+COMPLETION_zsh  := share/zsh/vendor-completions/_proctorctl
+COMPLETION_fish := share/fish/vendor_completions.d/proctorctl.fish
+COMPLETIONS := $(COMPLETION_bash) $(COMPLETION_zsh) $(COMPLETION_fish)
 MAN := share/man
 VERSION := $(shell sed -n '1s/.*(\([^-)]*\).*/\1/p' packaging/debian/changelog)
 # The day of that version, YYYY-MM-DD.
@@ -239,14 +243,16 @@ deps: ## install what is missing to build, run and test
 
 # Whatever the umask, what is installed is for all users.
 install: all man ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is left alone
-	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(COMPLETIONS))
+	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(dir $(COMPLETIONS)))
 	install -m 755 build/proctord $(DESTDIR)$(PREFIX)/sbin/proctord
 	install -m 755 build/proctorctl $(DESTDIR)$(PREFIX)/bin/proctorctl
 	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/lib/proctor/,workers sql conf)
 	for part in workers sql conf; do \
 		packaging/copy.sh $$part $(DESTDIR)$(PREFIX)/lib/proctor/$$part || exit 1; done
 	umask 022 && $(PYTHON) -m compileall -q -s $(DESTDIR)/ -p / $(DESTDIR)$(PREFIX)/lib/proctor/workers
-	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETION_bash)
+	umask 022 && build/proctorctl completion zsh >$(DESTDIR)$(PREFIX)/$(COMPLETION_zsh)
+	umask 022 && build/proctorctl completion fish >$(DESTDIR)$(PREFIX)/$(COMPLETION_fish)
 	umask 022 && for page in $(MAN_PAGES); do \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.} $$page || exit 1; done
 	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/share/proctor/,prometheus grafana)
@@ -258,7 +264,7 @@ install: all man ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini i
 
 uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
-	rm -f $(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.}/$$page; done
 	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/,lib/proctor share/proctor)
 

@@ -50,6 +50,8 @@ set_check() {
 		clang-format=/usr/bin/clang-format
 		cppcheck=/usr/bin/cppcheck
 		libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
+		fish=/usr/bin/fish
+		less=/usr/bin/less
 		libcmocka-dev
 		libasan8
 		libubsan1
@@ -65,6 +67,8 @@ set_check() {
 		python3-venv
 		python3-yaml
 		shellcheck=/usr/bin/shellcheck
+		tmux=/usr/bin/tmux
+		zsh=/usr/bin/zsh
 	END
 }
 
