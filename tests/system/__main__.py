@@ -1,10 +1,10 @@
 """`make check-system`: the package as a stranger meets it, in a container whose process 1 is systemd.
 
-Installs it, starts the service on its embedded Postgres under the full sandbox, runs probes as a member of the socket's
-group, reloads, kills, upgrades with conversations under way, removes and purges. Exit status 1 when anything is wrong; 3
-when this machine does not allow a container, and the word `namespaces` then says so.
+Installs it, starts the service on its embedded Postgres under the full sandbox, runs probes as a member of the
+socket's group, reloads, kills, upgrades with conversations under way, removes and purges. Exit status 1 when anything
+is wrong; 3 when this machine does not allow a container, and the word `namespaces` then says so.
 
-    python3 tests/system [--keep-log FILE]
+    python3 tests/system
 """
 
 import argparse
@@ -24,11 +24,11 @@ EXPOSURE = 1.5
 MODELS = "gpt-4,claude-3-sonnet,gemini-1.5-pro,grok-2,deepseek-chat,mistral-large"
 PROVIDERS = ("openai", "anthropic", "google", "xai", "deepseek", "mistral")
 PORT = 18123
+SIMULATOR = "/usr/bin/python3 /usr/lib/proctor/workers/simulator"
 SCENARIOS = 14       # of the demo
 TURNS = 3
 UNIT = "proctord.service"
 STATE = "/var/lib/proctor"
-NEWER = "99.0-1"
 
 
 def tell(text):
@@ -36,12 +36,11 @@ def tell(text):
 
 
 def packages():
-    """Paths of the package, and of the same one with a higher version."""
-    made = []
-    for version in ([], [NEWER]):
-        said = run("packaging/deb.sh", *version, cwd=REPOSITORY)
-        made.append(os.path.join(REPOSITORY, said.strip().splitlines()[-1]))
-    return made
+    """Paths of the package, and of the same one with a higher revision."""
+    older = run("packaging/deb.sh", cwd=REPOSITORY).strip().splitlines()[-1]
+    version = os.path.basename(older).split("_")[1]
+    newer = run("packaging/deb.sh", f"{version}.1", cwd=REPOSITORY).strip().splitlines()[-1]
+    return [os.path.join(REPOSITORY, path) for path in (older, newer)]
 
 
 class Machine:
@@ -96,7 +95,7 @@ key_file = /etc/proctor/keys.env
 size = 2
 
 [service:simulator]
-command = /usr/bin/python3 /usr/lib/proctor/workers/simulator --port {PORT} --ready-fd 3 --latency 0.3
+command = {SIMULATOR} --port {PORT} --ready-fd 3 --latency 0.3
 ready = fd
 {lanes}{more}""")
 
@@ -107,7 +106,7 @@ ready = fd
         return self.json("run", "show", run_id)["progress"]
 
     def wait_under_way(self, run_id):
-        self.container.wait(lambda: 0 < self.progress(run_id)["completed"] < 6 * SCENARIOS, 60, "some probes to be done")
+        self.container.wait(lambda: 0 < self.progress(run_id)["completed"] < 6 * SCENARIOS, 60, "some answers")
 
     def await_complete(self, run_id):
         done = self.ctl("run", "watch", run_id)
@@ -116,8 +115,8 @@ ready = fd
 
     def transcripts(self, run_id):
         """(transcripts, turns in them), as the database has them."""
-        said = self.ctl("psql", "--", "-At", "-c",
-                        f"SELECT count(*), sum(turn_count) FROM transcripts WHERE run_id = '{run_id}'", user="root").stdout
+        sql = f"SELECT count(*), sum(turn_count) FROM transcripts WHERE run_id = '{run_id}'"
+        said = self.ctl("psql", "--", "-At", "-c", sql, user="root").stdout
         return tuple(int(word) for word in said.strip().split("|"))
 
 
@@ -162,20 +161,25 @@ def test_a_reload_that_is_refused_fails_and_leaves_all_as_it_was(machine):
     pid = machine.show("MainPID")
     machine.configure("\n[retry]\nmax_tries = 5\n")
     machine.container.run("systemctl", "reload", UNIT)
-    assert "max_tries = 5" in machine.ctl("config", "show", "retry").stdout
+    assert tries(machine) == "5"
     machine.configure("\n[retry]\nmax_tries = many\n")
     assert machine.container.run("systemctl", "reload", UNIT, check=False).returncode != 0
-    assert "max_tries = 5" in machine.ctl("config", "show", "retry").stdout
+    assert tries(machine) == "5"
     machine.configure()
     machine.container.run("systemctl", "reload", UNIT)
     assert machine.show("ActiveState") == "active" and machine.show("MainPID") == pid
+
+
+def tries(machine):
+    return next(item["value"] for item in machine.json("config", "show", "retry")["items"]
+                if item["key"] == "max_tries")
 
 
 def test_a_killed_daemon_is_started_again_and_loses_nothing(machine):
     run_id = machine.start_run()
     machine.wait_under_way(run_id)
     pid = machine.show("MainPID")
-    machine.container.run("kill", "-KILL", pid)
+    machine.container.run("systemctl", "kill", "--signal=KILL", "--kill-who=main", UNIT)
     machine.container.wait(lambda: machine.show("MainPID") not in ("0", pid), 30, "systemd to start it again")
     machine.wait_ready()
     machine.await_complete(run_id)
@@ -184,19 +188,16 @@ def test_a_killed_daemon_is_started_again_and_loses_nothing(machine):
 
 
 def test_an_upgrade_of_the_package_costs_no_conversation(machine, newer):
+    pid, sold = machine.show("MainPID"), calls_sold(machine)
     run_id = machine.start_run()
     machine.wait_under_way(run_id)
-    pid, sold = machine.show("MainPID"), calls_sold(machine)
-    before = machine.transcripts(run_id)[1] or 0
     said = machine.install(newer)
     assert machine.show("MainPID") == pid, said.stdout + said.stderr
     assert machine.json("status")["upgraded"]["count"] == 1
-    assert before < 6 * SCENARIOS * TURNS, "the run was over before the upgrade"
     machine.await_complete(run_id)
     assert machine.transcripts(run_id) == (6 * SCENARIOS, 6 * SCENARIOS * TURNS)
-    # The simulator lived on, and counts what it was asked: nothing twice.
-    assert calls_sold(machine) - sold <= 6 * SCENARIOS * TURNS
-    assert calls_sold(machine) % (SCENARIOS * TURNS) == 0, calls_sold(machine)
+    # The simulator has lived on, and counts what it was asked: nothing twice.
+    assert calls_sold(machine) - sold == 6 * SCENARIOS * TURNS
 
 
 def calls_sold(machine):

@@ -67,8 +67,9 @@ def base(tell):
     os.makedirs(os.path.join(unfinished, "etc/postgresql-common"), exist_ok=True)
     with open(os.path.join(unfinished, "etc/postgresql-common/createcluster.conf"), "w", encoding="utf-8") as file:
         file.write("create_main_cluster = false\n")
-    run("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe", "-D", unfinished, "apt-get", "install", "-y",
-        "-q", "-o", "Dpkg::Options::=--force-confold", *THEN, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+    run("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe", "-D", unfinished,
+        "--setenv=DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q",
+        "-o", "Dpkg::Options::=--force-confold", *THEN)
     os.rename(unfinished, target)
     return target
 
@@ -135,13 +136,13 @@ class Container:
         with open(self.path(inside), encoding="utf-8") as file:
             return file.read()
 
-    def spawn(self, *words, user="root", **options):
+    def spawn(self, *words, user="root"):
         """A process in it. PATH is that of a login."""
         command = ["nsenter", "--target", str(self._leader), "--all", "runuser", "-u", user, "--", "env", "-i",
                    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
                    "DEBIAN_FRONTEND=noninteractive", *words]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                **options)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                text=True)
 
     def run(self, *words, user="root", check=True, deadline=180):
         process = self.spawn(*words, user=user)
