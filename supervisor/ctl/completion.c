@@ -87,7 +87,7 @@ static void answer_value(struct line *line, const struct command_arg *arg)
 		answer_choices(line, arg->choices);
 	else if (arg->type == COMMAND_BOOL)
 		answer_choices(line, "true|false");
-	else if (arg->ref == REF_FILE || strcmp(arg->name, "output") == 0)
+	else if (arg->ref == REF_FILE)
 		(void)fputs("@files\n", line->out);
 	else if (arg->ref == REF_COMMAND)
 		answer_words(line, NULL);

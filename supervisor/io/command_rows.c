@@ -699,6 +699,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "file",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_REQUIRED | ARG_POSITIONAL | ARG_CLIENT,
+			       .ref = REF_FILE,
 			       .placeholder = "FILE",
 			       .help = "the file to write; one that exists is left alone" }, ),
 		.notes = "The file is one of pg_dump's custom format, as of the moment of the start, for its owner's eyes\n"
@@ -715,6 +716,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "file",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_REQUIRED | ARG_POSITIONAL | ARG_CLIENT,
+			       .ref = REF_FILE,
 			       .placeholder = "FILE",
 			       .help = "what `backup` wrote" },
 			     { .name = "replace",

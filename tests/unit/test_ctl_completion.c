@@ -75,6 +75,7 @@ static const struct {
 	{ "definition append ", "", 0 },
 	{ "definition import ", "@files ", 0 },
 	{ "definition import --scen", "", 0 },
+	{ "restore ", "@files ", 0 },
 	{ "transcripts export latest --output x", "@files ", 0 },
 	{ "transcripts export latest --format ", "jsonl csv ", 0 },
 	{ "--socket ", "@files ", 0 },
