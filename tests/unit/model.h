@@ -1,9 +1,9 @@
 #ifndef MODEL_H
 #define MODEL_H
 
-/* For checks of a policy against a second one, written for the test, over random sequences of events: the same
- * each time, unless PROCTOR_SEED in the environment is another number, or "random". A failure prints the seed
- * that it had. */
+/* For checks of a policy against a second one, written for the test, over random sequences of events: the
+ * same each time, unless PROCTOR_SEED in the environment is another number, or "random". A failure prints the
+ * seed that it had. */
 
 #include "row.h"
 
