@@ -10,7 +10,11 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-COMPLETIONS := share/bash-completion/completions
+# Where each shell looks for completions, below PREFIX.
+COMPLETION_bash := share/bash-completion/completions/proctorctl
+COMPLETION_zsh  := share/zsh/vendor-completions/_proctorctl
+COMPLETION_fish := share/fish/vendor_completions.d/proctorctl.fish
+COMPLETIONS := $(COMPLETION_bash) $(COMPLETION_zsh) $(COMPLETION_fish)
 MAN := share/man
 VERSION := $(shell sed -n '1s/.*(\([^-)]*\).*/\1/p' packaging/debian/changelog)
 # The day of that version, YYYY-MM-DD.
@@ -44,7 +48,7 @@ CLIENT_LIBS = -ljansson -lyaml
 TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lmicrohttpd -lm -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests man demo check bench chaos soak fuzz lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests man deb demo check check-system bench chaos soak fuzz lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -188,6 +192,10 @@ build/man/%: packaging/man/%.md packaging/man/page.sh workers/PROTOCOL.md packag
 
 man: $(MAN_PAGES) ## build the manual pages, in build/man/
 
+deb: all man ## build the Debian package, in build/
+	@packaging/deps.sh package
+	@packaging/deb.sh
+
 # What people run
 
 demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leaves it running
@@ -198,6 +206,11 @@ demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leav
 check: ## build, lint and run all tests; ONLY="unit lint fuzz workers integration" runs some of them
 	@packaging/deps.sh check
 	@PYTHON=$(PYTHON) packaging/check.sh $(ONLY)
+
+check-system: ## install the package in a container with systemd, and run, reload, kill, upgrade, remove and purge it
+	@packaging/deps.sh check package system
+	@$(MAKE) --no-print-directory -j$$(nproc) all man
+	@$(PYTHON) tests/system $(OPTIONS)
 
 bench: ## measure speed and memory, a JSON line each; ONLY=probes_per_s runs one
 	@packaging/deps.sh bench
@@ -230,14 +243,16 @@ deps: ## install what is missing to build, run and test
 
 # Whatever the umask, what is installed is for all users.
 install: all man ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is left alone
-	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(COMPLETIONS))
+	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(dir $(COMPLETIONS)))
 	install -m 755 build/proctord $(DESTDIR)$(PREFIX)/sbin/proctord
 	install -m 755 build/proctorctl $(DESTDIR)$(PREFIX)/bin/proctorctl
 	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/lib/proctor/,workers sql conf)
 	for part in workers sql conf; do \
 		packaging/copy.sh $$part $(DESTDIR)$(PREFIX)/lib/proctor/$$part || exit 1; done
 	umask 022 && $(PYTHON) -m compileall -q -s $(DESTDIR)/ -p / $(DESTDIR)$(PREFIX)/lib/proctor/workers
-	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETION_bash)
+	umask 022 && build/proctorctl completion zsh >$(DESTDIR)$(PREFIX)/$(COMPLETION_zsh)
+	umask 022 && build/proctorctl completion fish >$(DESTDIR)$(PREFIX)/$(COMPLETION_fish)
 	umask 022 && for page in $(MAN_PAGES); do \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.} $$page || exit 1; done
 	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/share/proctor/,prometheus grafana)
@@ -249,7 +264,7 @@ install: all man ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini i
 
 uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
-	rm -f $(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.}/$$page; done
 	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/,lib/proctor share/proctor)
 
@@ -259,7 +274,7 @@ clean: ## remove build/
 help: ## show this
 	@echo 'make [TARGET] [VARIABLE=value …]'
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | sed 's/\$$([^)]*)//' | \
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | sed 's/\$$([^)]*)//' | \
 		while IFS='	' read -r target what; do printf '  %-11s %s\n' "$$target" "$$what"; done
 	@echo
 	@echo 'PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) CC=$(CC) CLANG=$(CLANG) PYTHON=$(PYTHON)'

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what is missing from Debian's packages.
 #
-#   packaging/deps.sh build|run|demo|check|bench …
+#   packaging/deps.sh build|run|demo|check|package|system|bench …
 #
 # Says what it installs; with nothing missing it says nothing and calls no apt. Installs as root, or by sudo.
 # Leaves no service behind: no Postgres cluster is created and nothing that it installs is started.
@@ -50,6 +50,8 @@ set_check() {
 		clang-format=/usr/bin/clang-format
 		cppcheck=/usr/bin/cppcheck
 		libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
+		fish=/usr/bin/fish
+		less=/usr/bin/less
 		libcmocka-dev
 		libasan8
 		libubsan1
@@ -65,6 +67,27 @@ set_check() {
 		python3-venv
 		python3-yaml
 		shellcheck=/usr/bin/shellcheck
+		tmux=/usr/bin/tmux
+		zsh=/usr/bin/zsh
+	END
+}
+
+set_package() {
+	set_build
+	cat <<-'END'
+		debhelper
+		dh-python
+		dpkg-dev
+		fakeroot
+		lintian=/usr/bin/lintian
+		po-debconf
+	END
+}
+
+set_system() {
+	cat <<-'END'
+		debootstrap=/usr/sbin/debootstrap
+		systemd-container=/usr/bin/systemd-nspawn
 	END
 }
 
@@ -162,12 +185,12 @@ if [[ ${1:-} = --install ]]; then
 fi
 
 if [[ $# -eq 0 ]]; then
-	echo "usage: packaging/deps.sh build|run|demo|check|bench …" >&2
+	echo "usage: packaging/deps.sh build|run|demo|check|package|system|bench …" >&2
 	exit 2
 fi
 for name in "$@"; do
 	if ! declare -F "set_$name" >/dev/null; then
-		echo "deps: no set is called $name; there are build, run, demo, check, bench" >&2
+		echo "deps: no set is called $name; there are build, run, demo, check, package, system, bench" >&2
 		exit 2
 	fi
 done

@@ -44,6 +44,9 @@ void db_param_json(struct db_params *params, const json_t *value, const char *fa
 /* A list of strings as text[]; SQL NULL when absent. */
 void db_param_list(struct db_params *params, const json_t *list);
 
+/* The argument `since`, in milliseconds; SQL NULL when absent. */
+void db_param_since(struct db_params *params, const json_t *args);
+
 /* Asks the database and answers with the text in the first column of the one row. `params` is taken. */
 void command_query(struct call *call, const char *sql, struct db_params *params);
 

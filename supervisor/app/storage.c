@@ -63,14 +63,18 @@ static void stop_store(void *leaf, bool at_once)
 {
 	struct daemon *daemon = leaf;
 
-	if (at_once)
+	if (at_once) {
 		store_hurry_flush(daemon->store, FLUSH_HURRY_MS);
-	else if (daemon->phase == DAEMON_STOPPING)
-		store_flush(daemon->store,
-			    daemon->hurried || !store_is_ready(daemon->store) ? FLUSH_HURRY_MS : FLUSH_MS,
-			    on_flushed, daemon);
-	else
+		return;
+	}
+	if (daemon->phase != DAEMON_STOPPING) {
 		suptree_down(daemon->store_node); /* its server is restarted: it waits that out by itself */
+		return;
+	}
+	dispatch_leave(daemon->dispatch);
+	store_flush(daemon->store,
+		    daemon->hurried || !store_is_ready(daemon->store) ? FLUSH_HURRY_MS : FLUSH_MS, on_flushed,
+		    daemon);
 }
 
 /* ---- the embedded Postgres ---- */

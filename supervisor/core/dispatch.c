@@ -480,3 +480,9 @@ void dispatch_stop(struct dispatch *dispatch)
 		for (size_t k = 0; k < dispatch->lanes[i]->family_count; k++)
 			give_back_all(dispatch, &dispatch->lanes[i]->families[k].queue);
 }
+
+void dispatch_leave(struct dispatch *dispatch)
+{
+	if (dispatch->grants)
+		grants_leave(dispatch->grants);
+}

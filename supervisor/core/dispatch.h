@@ -40,6 +40,9 @@ int dispatch_configure(struct dispatch *dispatch, const struct config *config, c
 /* Nothing new is claimed or begun from now on; what waits here goes back to the store. */
 void dispatch_stop(struct dispatch *dispatch);
 
+/* After that and the pool's end: what other nodes may use from now on is theirs. */
+void dispatch_leave(struct dispatch *dispatch);
+
 /* For as long as it rests nothing is claimed and no call is made; calls under way finish, and everything then
  * goes back to the store. */
 void dispatch_rest(struct dispatch *dispatch, bool rest);

@@ -154,13 +154,19 @@ static void on_count_suspects(void *arg, const struct worker *worker, int *ret_s
 	}
 }
 
+static void on_judged(void *arg, enum hang_verdict verdict)
+{
+	struct pool *pool = arg;
+
+	pool->hangs[verdict]++;
+}
+
 static void on_suspect(void *arg, struct worker *worker, enum hang_verdict verdict, const char *text)
 {
 	struct pool *pool = arg;
 	AUTO(mem_free_str)
 	char *data = jsontext_pack("{s:s, s:s}", "verdict", hang_name(verdict), "reason", text);
 
-	pool->hangs[verdict]++;
 	pool->events.event(pool->events.arg, verdict == HANG_STARVED ? "error" : "warning", "worker.suspect",
 			   worker->name, data);
 }
@@ -378,6 +384,7 @@ struct worker *pool_add_worker(struct pool *pool, int number)
 		.turn = on_turn,
 		.result = on_result,
 		.count_suspects = on_count_suspects,
+		.judged = on_judged,
 		.suspect = on_suspect,
 		.recycle = on_recycle,
 		.released = on_released,

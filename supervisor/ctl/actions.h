@@ -20,6 +20,7 @@ int action_psql(struct ctl *ctl);
 int action_version(struct ctl *ctl);
 int action_help(struct ctl *ctl);
 int action_completion(struct ctl *ctl);
+int action_top(struct ctl *ctl);
 
 /* Watches a run until it ends. */
 int watch_run(struct ctl *ctl, const char *run, int64_t interval_ms);

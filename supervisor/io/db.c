@@ -115,6 +115,8 @@ static void tell_reply(struct db_sent *query)
 			.status = DB_REFUSED,
 			.sqlstate = sqlstate ? sqlstate : "XX000",
 			.message = message,
+			.detail = query->result ? PQresultErrorField(query->result, PG_DIAG_MESSAGE_DETAIL)
+						: NULL,
 		};
 	}
 	query->fn(query->arg, &reply);

@@ -28,6 +28,7 @@ struct db_reply {
 	const char *sqlstate;	    /* five characters when DB_REFUSED, else "" */
 	const char *message;	    /* one line when not DB_OK, else ""; never holds a password */
 	const struct db_rows *rows; /* when DB_OK; valid during the callback only */
+	const char *detail;	    /* the server's further lines on a refusal; NULL = none */
 };
 
 typedef void db_reply_fn(void *arg, const struct db_reply *reply);

@@ -84,7 +84,8 @@ struct gate_ticket {
 	int64_t taken_ms;
 	bool trial; /* of the breaker, or of a lane that is parked */
 	struct {
-		int64_t taken[GATE_PACED]; /* in all from that limit, by then */
+		int64_t taken[GATE_PACED];    /* in all from that limit, by then */
+		int64_t taken_ms[GATE_PACED]; /* by its clock */
 		uint32_t era, day;
 		bool tries_breaker, tries_parked;
 	} own; /* the gate's */

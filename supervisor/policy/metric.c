@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -19,13 +20,15 @@ void metric_begin(struct buf *out, enum metric_id id)
 static void put_label(struct buf *out, const char *name, const char *value, bool first)
 {
 	buf_putf(out, "%s%s=\"", first ? "{" : ",", name);
-	for (; *value; value++) {
-		if (*value == '\\' || *value == '"')
-			buf_putf(out, "\\%c", *value);
-		else if (*value == '\n')
-			buf_puts(out, "\\n");
-		else
-			buf_put(out, value, 1);
+	for (;;) {
+		size_t plain = strcspn(value, "\\\"\n");
+
+		buf_put(out, value, plain);
+		value += plain;
+		if (!*value)
+			break;
+		buf_puts(out, *value == '\n' ? "\\n" : *value == '"' ? "\\\"" : "\\\\");
+		value++;
 	}
 	buf_puts(out, "\"");
 }

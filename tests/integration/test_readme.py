@@ -13,6 +13,7 @@ from harness import place
 from harness.postgres import Postgres
 from harness.proctor import KEY_VARIABLES, Daemon, merge_ini
 from harness.simulator import Simulator
+from harness.terminal import Terminal
 
 with open(os.path.join(place.REPOSITORY, "README.md"), encoding="utf-8") as file:
     README = file.read()
@@ -84,6 +85,13 @@ def test_every_example_works(desk):
     lines = examples()
     assert len(lines) > 30
     for line in lines:
+        if line.startswith("proctorctl top") and "--once" not in line:
+            # Takes the terminal over until q is pressed.
+            with Terminal("bash", "-c", line, environment=desk["environment"]) as terminal:
+                terminal.wait("q quit")
+                terminal.keys("q")
+                assert terminal.wait_exit() == 0
+            continue
         process = type_in(desk, line)
         if "--follow" in shlex.split(line):
             # Goes on until it is told to stop.

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "core/handover_parts.h"
 #include "io/handover.h"
 #include "row.h"
 
@@ -103,12 +104,34 @@ static void test_all_of_it_outlives_an_upgrade(void **state)
 	assert_int_equal(find(&is, NULL).answers, 1);
 }
 
+static void test_counts_of_another_row_begin_anew(void **state)
+{
+	int64_t was[3] = { 1, 2, 3 }, same[3] = { 0 }, longer[4] = { 0 };
+	AUTO(handover_free) struct handover *out = NULL;
+	AUTO(handover_free) struct handover *in = NULL;
+	AUTO(mem_free_str) char *error = NULL;
+	int fd;
+
+	(void)state;
+	handover_new(&out);
+	handover_counts(out, "counts", was, ARRAY_LEN(was));
+	assert_int_equal(handover_seal(out, &fd), 0);
+	assert_int_equal(handover_open(fd, false, &in, &error), 0);
+	handover_counts(in, "counts", longer, ARRAY_LEN(longer));
+	handover_counts(in, "none", same, ARRAY_LEN(same));
+	assert_int_equal(longer[0] + longer[1] + longer[2] + longer[3] + same[0], 0);
+	handover_counts(in, "counts", same, ARRAY_LEN(same));
+	assert_memory_equal(same, was, sizeof(was));
+	assert_null(handover_error(in));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_answer_counts_for_its_model),
 		cmocka_unit_test(test_models_beyond_the_cap_are_counted_together),
 		cmocka_unit_test(test_all_of_it_outlives_an_upgrade),
+		cmocka_unit_test(test_counts_of_another_row_begin_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,7 +227,7 @@ static void end_call(struct lane *lane, struct call *call, int64_t now_ms)
 		lane->backoff_ms = 0;
 		return;
 	}
-	limit_refused(lane->limit, now_ms, call->taken_ms, lane->tells ? call->word_ms : -1);
+	limit_refused(lane->limit, now_ms, call->taken_ms, !lane->tokens, lane->tells ? call->word_ms : -1);
 	if (lane->tokens)
 		limit_settle(lane->limit, now_ms, call->taken_ms, call->reserved, 0);
 	if (lane->tells) {

@@ -78,7 +78,7 @@ static void end_call(struct day *d, struct call *call)
 
 	call->under_way = false;
 	if (call->refused)
-		limit_refused(d->limit, now_ms, call->taken_ms, -1);
+		limit_refused(d->limit, now_ms, call->taken_ms, 1, -1);
 	else
 		limit_answered(d->limit, now_ms);
 }
