@@ -264,7 +264,7 @@ static int hold(struct restore *restore)
 	AUTO(mem_free_str) char *error = NULL;
 	bool held = false;
 
-	if (conn_open(restore->ctl->socket, &restore->hold, &error) == 0 &&
+	if (conn_open(restore->ctl->socket, CONN_PATIENCE_MS, &restore->hold, &error) == 0 &&
 	    conn_send(restore->hold, "database.hold", args, &error) == 0)
 		while (!held && !error && !pgtools_is_interrupted(&restore->tools))
 			held = hear_hold(restore, &error);
