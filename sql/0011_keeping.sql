@@ -11,7 +11,7 @@ CREATE FUNCTION present_history() RETURNS text
 LANGUAGE sql
 AS $$
 	SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || CASE WHEN restored = '' THEN '' ELSE '-' || restored END
-	FROM installation
+	FROM installation WHERE single
 $$;
 
 CREATE OR REPLACE FUNCTION skip_lost_ids() RETURNS trigger
