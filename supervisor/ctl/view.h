@@ -32,6 +32,7 @@ void view_crash(const struct table_style *style, const json_t *crash);
 /* Parts of view_print; false for a command that is another's. */
 bool view_daemon(const struct table_style *style, const struct command *command, const json_t *data);
 bool view_crashes(const struct table_style *style, const struct command *command, const json_t *data);
+bool view_alerts(const struct table_style *style, const struct command *command, const json_t *data);
 bool view_work(const struct table_style *style, const struct command *command, const json_t *data);
 
 /* The table of data's `items`, or `none` when there are no items. */
