@@ -74,7 +74,11 @@ static void see_database(struct alerting *alerting)
 	bool is_starting = daemon->phase == DAEMON_STARTING &&
 			   loop_now_ms(daemon->loop) - daemon->started_ms < STARTING_MS;
 
-	if (!store_is_ready(daemon->store) && !is_starting)
+	if (store_is_ready(daemon->store))
+		return;
+	if (is_starting)
+		alerts_see_again(alerting->alerts, ALERT_DATABASE_AWAY, "database");
+	else
 		alerts_see(alerting->alerts, ALERT_DATABASE_AWAY, "database",
 			   store_why_not_ready(daemon->store));
 }

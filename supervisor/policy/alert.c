@@ -21,8 +21,8 @@ const struct alert_kind_spec alert_kinds[ALERT_KIND_COUNT] = {
 	[ALERT_RUN_FINISHED] = { .severity = "info", .is_notice = true },
 	[ALERT_RUN_STALLED] = { .severity = "warning", .needs_database = true },
 	[ALERT_RUN_OVER_BUDGET] = { .severity = "warning", .clear_ms = 3000, .needs_database = true },
-	[ALERT_SPOOL_HIGH] = { .severity = "error" },
-	[ALERT_DATABASE_AWAY] = { .severity = "error", .raise_ms = 5000 },
+	[ALERT_SPOOL_HIGH] = { .severity = "error", .is_known_at_once = true },
+	[ALERT_DATABASE_AWAY] = { .severity = "error", .raise_ms = 5000, .is_known_at_once = true },
 };
 
 struct entry {
@@ -191,7 +191,7 @@ void alert_restore(struct alert_book *book, const struct alert *alert, int64_t n
 	if (!entry)
 		return;
 	entry->open = true;
-	entry->patience_ms = ALERT_RESTORED_MS;
+	entry->patience_ms = alert_kinds[alert->kind].is_known_at_once ? 0 : ALERT_RESTORED_MS;
 }
 
 /* ---- who is owed what ---- */

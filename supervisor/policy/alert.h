@@ -28,7 +28,8 @@ struct alert_kind_spec {
 	int64_t raise_ms;     /* seen for so long before it is told */
 	int64_t clear_ms;     /* unseen for so long before it has ended */
 	bool is_notice;
-	bool needs_database; /* without it nobody knows whether it still holds */
+	bool is_known_at_once; /* a new life need not wait for it to be seen again */
+	bool needs_database;   /* without it nobody knows whether it still holds */
 };
 
 /* By enum alert_kind; the names end with NULL. */
