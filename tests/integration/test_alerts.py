@@ -161,6 +161,6 @@ def test_a_bad_section_is_refused_with_its_place(tmp_path, keys_given, words):
     ini = tmp_path / "proctor.ini"
     ini.write_text(f"[alert:ops]\n{keys_given}\n", encoding="utf-8")
     program = os.environ.get("PROCTORD", os.path.join(os.path.dirname(__file__), "../../build/proctord"))
-    done = subprocess.run([program, "--check-config", str(ini)], capture_output=True, text=True, timeout=20,
+    done = subprocess.run([program, "--config", str(ini), "--check-config"], capture_output=True, text=True, timeout=20,
                           check=False)
     assert done.returncode == 78 and "[alert:ops]" in done.stderr and words in done.stderr
