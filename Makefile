@@ -27,7 +27,7 @@ DAEMON  := $(filter-out supervisor/ctl/%,$(SOURCES))
 CLIENT  := $(wildcard supervisor/base/*.c supervisor/ctl/*.c supervisor/io/command_*.c)
 TESTS   := $(sort $(wildcard tests/unit/test_*.c))
 
-PACKAGES := libpq jansson yaml-0.1 inih libisal libcurl libmicrohttpd
+PACKAGES := libpq jansson yaml-0.1 inih libisal libcurl libcrypto libmicrohttpd
 # Asked once, and only by what compiles: `make help` works where pkg-config does not.
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PACKAGE_CFLAGS)
 
@@ -43,9 +43,9 @@ CHECKED = $(COMMON) -O2 $(CFLAGS)
 CRASH = $(RELEASE) -DPROCTOR_CRASH_POINTS
 
 LINK := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lcurl -lmicrohttpd -lm -lpthread
+DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lcurl -lcrypto -lmicrohttpd -lm -lpthread
 CLIENT_LIBS = -ljansson -lyaml
-TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lmicrohttpd -lm -lpthread
+TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lcrypto -lmicrohttpd -lm -lpthread
 
 .DELETE_ON_ERROR:
 .PHONY: all asan clang tests man deb demo check check-system bench chaos soak fuzz lint format deps install uninstall clean help FORCE

@@ -15,6 +15,7 @@ set_build() {
 		make=/usr/bin/make
 		pkg-config=/usr/bin/pkg-config
 		libcurl4-openssl-dev
+		libssl-dev
 		libev-dev
 		libinih-dev
 		libisal-dev
@@ -30,6 +31,7 @@ set_run() {
 	cat <<-'END'
 		ca-certificates
 		libcurl4
+		libssl3
 		libmicrohttpd12
 		postgresql=/usr/lib/postgresql/*/bin/initdb
 		python3=/usr/bin/python3

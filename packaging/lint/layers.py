@@ -31,6 +31,8 @@ LIBRARIES = {
     "ini.h": ("config/ini.c",),
     "isa-l/crc.h": ("io/spool_format.c",),
     "libpq-fe.h": ("io/db", "io/resolve"),
+    "openssl/evp.h": ("io/webhook.c",),
+    "openssl/hmac.h": ("io/webhook.c",),
     "jansson.h": ("io/", "app/", "ctl/"),
     "yaml.h": ("ctl/",),
     "curl/curl.h": ("io/http.c", "io/http_"),

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/alerting.h"
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
@@ -179,6 +180,11 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 		if (r < 0)
 			*ret_error = mem_strdup("libcurl cannot be set up");
 	}
+	if (r == 0 && !daemon->rehearsal) {
+		r = alerting_new(daemon, &daemon->alerting);
+		if (r < 0)
+			*ret_error = mem_strdup("alerts: no thread, or libcurl cannot be set up");
+	}
 	if (r == 0) {
 		tree_route(daemon);
 		manager_new(daemon, &daemon->manager);
@@ -209,6 +215,7 @@ void daemon_free(struct daemon **daemon)
 
 	if (!dead)
 		return;
+	alerting_free(&dead->alerting);
 	metrics_close(dead);
 	if (dead->commands)
 		commands_free(&dead->commands);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct alerting;
 struct call;
 struct commands;
 struct config;
@@ -60,6 +61,7 @@ struct daemon {
 	struct dispatch *dispatch;
 	struct healthcheck *health;
 	struct provider_checks *checks;
+	struct alerting *alerting; /* NULL in a rehearsal */
 	struct manager *manager;
 	struct embedded *embedded; /* NULL with a database URL of the user's own */
 	struct commands *commands;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/alerting.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/program.h"
@@ -86,6 +87,7 @@ static bool apply(struct daemon *daemon, struct fresh *fresh)
 				program_health_env(daemon->program),
 				daemon_health_interval_ms(daemon->config));
 	provider_checks_configure(daemon->checks, daemon->config);
+	alerting_configure(daemon->alerting, daemon->config);
 	log_set_level((enum log_level)daemon->config->daemon.log_level);
 	store_configure_spool(daemon->store, daemon->config->spool.max_bytes, daemon->config->spool.keep_ms);
 	storage_keep(daemon);

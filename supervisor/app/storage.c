@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/alerting.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/metrics.h"
@@ -134,6 +135,7 @@ static void on_store_state(void *arg, bool ready, const char *why)
 static void on_pairs(void *arg, const struct store_pair *pairs, size_t count)
 {
 	dispatch_on_pairs(((struct daemon *)arg)->dispatch, pairs, count);
+	alerting_on_pairs(arg, pairs, count);
 }
 
 static void on_wake(void *arg)
@@ -145,6 +147,12 @@ static void on_run_finished(void *arg, const char *run_id, const char *status)
 {
 	log_info("run.finished", "run=%s status=%s", run_id, status);
 	dispatch_on_run_finished(((struct daemon *)arg)->dispatch, status);
+	alerting_on_run_finished(arg, run_id, status);
+}
+
+static void on_over_budget(void *arg, const char *run_id, const char *reason)
+{
+	alerting_on_over_budget(arg, run_id, reason);
 }
 
 static void on_trouble(void *arg)
@@ -219,6 +227,7 @@ static int make_store(struct daemon *daemon, const char *state_id, char **ret_er
 		.on_today = on_today,
 		.on_wake = on_wake,
 		.on_run_finished = on_run_finished,
+		.on_over_budget = on_over_budget,
 		.on_trouble = on_trouble,
 		.on_lost = on_lost,
 		.arg = daemon,

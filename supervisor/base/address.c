@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
 
 static int parse_port(const char *text, in_port_t *ret)
 {
@@ -67,4 +70,32 @@ bool address_is_loopback(const struct address *address)
 	}
 	memcpy(&v6, &address->at, sizeof(v6));
 	return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+}
+
+/* Of the host in "host:port" or "[v6]:port", `len` bytes. */
+static bool is_this_machine(const char *host, size_t len)
+{
+	AUTO(mem_free_str) char *port = mem_printf("%.*s:80", (int)len, host);
+	struct address address;
+
+	if (len == strlen("localhost") && strncasecmp(host, "localhost", len) == 0)
+		return true;
+	return address_parse(port, &address) == 0 && address_is_loopback(&address);
+}
+
+bool address_url_is_private(const char *url)
+{
+	static const char secure[] = "https://", plain[] = "http://";
+	const char *host = url + strlen(plain);
+	size_t authority, len;
+
+	if (strncasecmp(url, secure, strlen(secure)) == 0)
+		return true;
+	if (strncasecmp(url, plain, strlen(plain)) != 0)
+		return false;
+	authority = strcspn(host, "/?#\\");
+	if (memchr(host, '@', authority))
+		return false;
+	len = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#\\");
+	return len <= authority && is_this_machine(host, len);
 }

@@ -161,6 +161,19 @@ struct config_metrics {
 	bool allow_remote;
 };
 
+enum config_alert_format { CONFIG_ALERT_JSON, CONFIG_ALERT_SLACK };
+
+struct config_alert {
+	char *name;		  /* "ops" */
+	char *url;		  /* "" with url_env */
+	char *url_env;		  /* "" with url */
+	char *secret_env;	  /* "" = unsigned */
+	int format;		  /* enum config_alert_format */
+	struct config_list kinds; /* of alert_kind_names; none = all */
+	int64_t min_interval_ms;
+	bool allow_insecure;
+};
+
 /* What stands in a group: one of config's groups, pools or services. */
 enum config_child_kind { CHILD_GROUP, CHILD_POOL, CHILD_SERVICE };
 
@@ -193,6 +206,8 @@ struct config {
 	size_t nlimits;
 	struct config_retry retry;
 	struct config_metrics metrics;
+	struct config_alert *alerts; /* file order, at most ALERT_TARGETS_MAX; may be NULL */
+	size_t nalerts;
 	struct map *lines; /* of what the file gave; for config/sections.c only */
 };
 
@@ -227,6 +242,7 @@ const struct config_group *config_find_group(const struct config *c, const char 
 const struct config_pool *config_find_pool(const struct config *c, const char *name);
 const struct config_service *config_find_service(const struct config *c, const char *name);
 const struct config_provider *config_find_provider(const struct config *c, const char *name);
+const struct config_alert *config_find_alert(const struct config *c, const char *name);
 
 struct config_item {
 	const char *section; /* "pool:probe" */

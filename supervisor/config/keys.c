@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "config/config.h"
+#include "policy/alert.h"
 
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
@@ -19,6 +20,7 @@
 
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
 static const char *const strategies[] = { "one_for_one", "one_for_all", "rest_for_one", NULL };
+static const char *const alert_formats[] = { "json", "slack", NULL };
 static const char *const restart_types[] = { "permanent", "transient", "temporary", NULL };
 
 #define FIELD(type, member)                                                                                  \
@@ -36,6 +38,7 @@ static const char *const restart_types[] = { "permanent", "transient", "temporar
 #define PROVIDER(key, member, type) ROW(KEY_PROVIDER, config_provider, key, member, type)
 #define LIMIT(key, member, type)    ROW(KEY_LIMIT, config_limit, key, member, type)
 #define RETRY(key, member, type)    ROW(KEY_RETRY, config_retry, key, member, type)
+#define ALERT(key, member, type)    ROW(KEY_ALERT, config_alert, key, member, type)
 #define METRICS(key, member, type)  ROW(KEY_METRICS, config_metrics, key, member, type)
 
 /* clang-format off */
@@ -228,6 +231,21 @@ const struct key_spec key_table[] = {
 		  "at all" },
 	{ METRICS("allow_remote", allow_remote, KEY_BOOL), .fallback = "no",
 	  .help = "listen may be another address than a loopback one: whoever reaches it reads the metrics" },
+
+	{ ALERT("url", url, KEY_URL), .fallback = "", .max = 2000, .live = true,
+	  .help = "webhook that gets the alerts by POST; one with a secret in it belongs into url_env" },
+	{ ALERT("url_env", url_env, KEY_STRING), .fallback = "", .max = 128, .live = true,
+	  .help = "variable that holds the webhook's URL instead, in the environment or in key_file" },
+	{ ALERT("format", format, KEY_ENUM), .fallback = "json", .words = alert_formats, .live = true,
+	  .help = "what is posted: all that is known, or a text as Slack takes it" },
+	{ ALERT("kinds", kinds, KEY_NAMES), .fallback = "", .max = 400, .words = alert_kind_names, .live = true,
+	  .help = "which alerts it gets; empty: all" },
+	{ ALERT("secret_env", secret_env, KEY_STRING), .fallback = "", .max = 128, .live = true,
+	  .help = "variable that holds the secret that signs what is sent, in the environment or in key_file; empty: unsigned" },
+	{ ALERT("min_interval", min_interval_ms, KEY_DURATION), .fallback = "0s", .max = DAY, .live = true,
+	  .help = "from one message to the next; what comes in between waits" },
+	{ ALERT("allow_insecure", allow_insecure, KEY_BOOL), .fallback = "no", .live = true,
+	  .help = "the address may be plain http on another machine: whoever is between reads along" },
 };
 /* clang-format on */
 
@@ -255,6 +273,7 @@ static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
 	[KEY_RETRY] = { "retry", NULL, "what becomes of a call that failed" },
 	[KEY_METRICS] = { "metrics", NULL,
 			  "figures for Prometheus; `proctorctl metrics` prints them in any case" },
+	[KEY_ALERT] = { "alert", "NAME", "a webhook that is told what an operator should know" },
 };
 
 const struct key_section_spec *key_section_spec(enum key_section section)

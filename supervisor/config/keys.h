@@ -21,6 +21,7 @@ enum key_section {
 	KEY_LIMIT,
 	KEY_RETRY,
 	KEY_METRICS,
+	KEY_ALERT,
 	KEY_SECTION_COUNT
 };
 

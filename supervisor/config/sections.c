@@ -96,8 +96,9 @@ struct section sections_of_child(const struct config *c, const struct config_chi
 
 size_t sections_list(const struct config *c, struct section **ret)
 {
-	/* Each kind once, but for the five that have names; and the root group, which is no child. */
-	size_t len = 0, room = KEY_SECTION_COUNT - 5 + 1 + c->nchildren + CONFIG_PROVIDERS + c->nlimits;
+	/* Each kind once, but for the six that have names; and the root group, which is no child. */
+	size_t len = 0,
+	       room = KEY_SECTION_COUNT - 6 + 1 + c->nchildren + CONFIG_PROVIDERS + c->nlimits + c->nalerts;
 	struct section *list = mem_array(room, sizeof(*list));
 
 	list[len++] = (struct section){ KEY_DAEMON, NULL, &c->daemon };
@@ -114,6 +115,8 @@ size_t sections_list(const struct config *c, struct section **ret)
 		list[len++] = (struct section){ KEY_LIMIT, c->limits[i].name, &c->limits[i] };
 	list[len++] = (struct section){ KEY_RETRY, NULL, &c->retry };
 	list[len++] = (struct section){ KEY_METRICS, NULL, &c->metrics };
+	for (size_t i = 0; i < c->nalerts; i++)
+		list[len++] = (struct section){ KEY_ALERT, c->alerts[i].name, &c->alerts[i] };
 	assert(len == room);
 	*ret = list;
 	return len;

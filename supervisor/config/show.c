@@ -222,6 +222,7 @@ void config_write_sample(FILE *out)
 	sample_section(out, KEY_LIMIT, "PROVIDER/GLOB", true);
 	sample_section(out, KEY_RETRY, NULL, false);
 	sample_section(out, KEY_METRICS, NULL, false);
+	sample_section(out, KEY_ALERT, "NAME", true);
 }
 
 static bool varies_by_provider(const struct key_spec *key)

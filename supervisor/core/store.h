@@ -129,6 +129,8 @@ struct store_options {
 	void (*on_wake)(void *arg);
 	/* A run got its last outcome (status COMPLETED, FAILED or CANCELLED). */
 	void (*on_run_finished)(void *arg, const char *run_id, const char *status);
+	/* A run has reached its budget, and is to be paused; more than once perhaps. May be NULL. */
+	void (*on_over_budget)(void *arg, const char *run_id, const char *reason);
 	/* store_trouble() or store_is_holding() says something else than before. */
 	void (*on_trouble)(void *arg);
 	/* We do not hold the lease of this job any more: another node has it. */

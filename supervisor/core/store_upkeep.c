@@ -271,6 +271,8 @@ void store_pause_run(struct store *store, const char *run_id, int64_t budget_e10
 
 	if (!store->ready)
 		return;
+	if (store->options.on_over_budget)
+		store->options.on_over_budget(store->options.arg, run_id, reason);
 	params = db_params_new();
 	db_param_int(params, store->node_id);
 	db_param_text(params, run_id);

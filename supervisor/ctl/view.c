@@ -59,7 +59,7 @@ void view_print(const struct ctl *ctl, const struct command *command, const json
 		return;
 	}
 	if (view_daemon(&style, command, data) || view_crashes(&style, command, data) ||
-	    view_work(&style, command, data))
+	    view_alerts(&style, command, data) || view_work(&style, command, data))
 		return;
 	(void)json_dumpf(data, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12) | JSON_ENCODE_ANY);
 	(void)putchar('\n');

@@ -49,6 +49,7 @@ const struct column *view_columns(enum command_id command, const json_t *args);
 /* Parts of view_print; false for a command that is another's. */
 bool view_daemon(const struct table_style *style, const struct command *command, const json_t *data);
 bool view_crashes(const struct table_style *style, const struct command *command, const json_t *data);
+bool view_alerts(const struct table_style *style, const struct command *command, const json_t *data);
 bool view_work(const struct table_style *style, const struct command *command, const json_t *data);
 
 /* A further table, with an empty line before it; nothing for an empty list. */

@@ -612,6 +612,29 @@ const struct command command_table[COMMAND_COUNT] = {
 			     LIMIT_ARG("50", 1000)),
 		.examples = "proctorctl events --since 1h\nproctorctl events --follow --run latest",
 	},
+	[COMMAND_ALERTS] = {
+		.name = "alerts",
+		.words = "alerts",
+		.role = COMMAND_READ,
+		.summary = "What an operator should know now, and which webhooks have been told",
+		.notes = "Each [alert:NAME] section of proctor.ini is a webhook. A condition is told once, and its end once. What\n"
+			 "a webhook does not take is sent again with back-off, also after a restart. Messages carry an id: one\n"
+			 "whose answer was lost comes twice.\n"
+			 "With secret_env, `X-Proctor-Signature: t=SECONDS,v1=HEX` has the HMAC-SHA256 of `SECONDS.BODY`.\n",
+		.examples = "proctorctl alerts\nproctorctl alerts test ops",
+	},
+	[COMMAND_ALERTS_TEST] = {
+		.name = "alerts.test",
+		.words = "alerts test",
+		.role = COMMAND_OPERATE,
+		.summary = "Send a test message to a webhook, and say how it went",
+		.args = ARGS({ .name = "target",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_REQUIRED | ARG_POSITIONAL,
+			       .placeholder = "NAME",
+			       .help = "NAME of its section [alert:NAME]" }, ),
+		.examples = "proctorctl alerts test ops",
+	},
 	[COMMAND_SPOOL] = {
 		.name = "spool",
 		.words = "spool",
@@ -835,6 +858,7 @@ static const struct {
 } groups[] = {
 	{ "services", "Stop and start what the configuration names: services, pools, groups" },
 	{ "workers", "The worker processes" },
+	{ "alerts", "What an operator should know, and webhooks" },
 	{ "providers", "The providers and their limits" },
 	{ "definition", "Definitions: prompts, follow-ups and scenarios" },
 	{ "run", "Runs: a definition asked of models" },

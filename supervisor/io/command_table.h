@@ -21,6 +21,8 @@
 	D(WORKERS_SHOW, workers_show)                                                                        \
 	D(WORKERS_RESTART, workers_restart)                                                                  \
 	D(WORKERS_SCALE, workers_scale)                                                                      \
+	D(ALERTS, alerts)                                                                                    \
+	D(ALERTS_TEST, alerts_test)                                                                          \
 	D(CRASHES, crashes)                                                                                  \
 	D(CRASHES_SHOW, crashes_show)                                                                        \
 	D(PROVIDERS_LIST, providers_list)                                                                    \
