@@ -309,6 +309,7 @@ static int run_loop(struct daemon_start *start)
 	child_fini();
 	cgroup_stop();
 	loop_free(&loop);
+	guard_end();
 	return status;
 }
 

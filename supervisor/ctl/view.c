@@ -16,7 +16,8 @@ void view_section(const struct table_style *style, const struct column *columns,
 
 static const struct view_list *find_list(enum command_id command)
 {
-	static const struct view_list *const all[] = { view_daemon_lists, view_crash_lists, view_work_lists };
+	static const struct view_list *const all[] = { view_daemon_lists, view_crash_lists, view_alert_lists,
+						       view_work_lists };
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		for (const struct view_list *list = all[i]; list->columns; list++)
@@ -59,7 +60,7 @@ void view_print(const struct ctl *ctl, const struct command *command, const json
 		return;
 	}
 	if (view_daemon(&style, command, data) || view_crashes(&style, command, data) ||
-	    view_alerts(&style, command, data) || view_work(&style, command, data))
+	    view_alerts(command) || view_work(&style, command, data))
 		return;
 	(void)json_dumpf(data, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12) | JSON_ENCODE_ANY);
 	(void)putchar('\n');

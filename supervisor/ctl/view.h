@@ -37,7 +37,7 @@ struct view_list {
 };
 
 /* Each is ended by a row without columns. */
-extern const struct view_list view_daemon_lists[], view_crash_lists[], view_work_lists[];
+extern const struct view_list view_daemon_lists[], view_crash_lists[], view_alert_lists[], view_work_lists[];
 
 /* Of the probes that `jobs --state` lists, in place of the counts. */
 extern const struct column view_job_columns[];
@@ -49,7 +49,7 @@ const struct column *view_columns(enum command_id command, const json_t *args);
 /* Parts of view_print; false for a command that is another's. */
 bool view_daemon(const struct table_style *style, const struct command *command, const json_t *data);
 bool view_crashes(const struct table_style *style, const struct command *command, const json_t *data);
-bool view_alerts(const struct table_style *style, const struct command *command, const json_t *data);
+bool view_alerts(const struct command *command);
 bool view_work(const struct table_style *style, const struct command *command, const json_t *data);
 
 /* A further table, with an empty line before it; nothing for an empty list. */

@@ -26,17 +26,23 @@ static const struct column target_columns[] = {
 	{ .title = NULL },
 };
 
-bool view_alerts(const struct table_style *style, const struct command *command, const json_t *data)
+static void print_targets(const struct table_style *style, const json_t *data)
 {
-	switch (command_id_of(command)) {
-	case COMMAND_ALERTS:
-		view_items(style, alert_columns, data, "Nothing is wrong.");
-		view_section(style, target_columns, json_object_get(data, "targets"));
-		return true;
-	case COMMAND_ALERTS_TEST:
-		(void)printf("The webhook has taken it.\n");
-		return true;
-	default:
+	view_section(style, target_columns, json_object_get(data, "targets"));
+}
+
+const struct view_list view_alert_lists[] = {
+	{ .command = COMMAND_ALERTS,
+	  .columns = alert_columns,
+	  .none = "Nothing is wrong.",
+	  .more = print_targets },
+	{ .columns = NULL },
+};
+
+bool view_alerts(const struct command *command)
+{
+	if (command_id_of(command) != COMMAND_ALERTS_TEST)
 		return false;
-	}
+	(void)printf("The webhook has taken it.\n");
+	return true;
 }

@@ -27,6 +27,7 @@ PORT = 18123
 SIMULATOR = "/usr/bin/python3 /usr/lib/proctor/workers/simulator"
 SCENARIOS = 14       # of the demo
 TURNS = 3
+STOP_S = 30          # of an idle daemon; systemd would wait for 90
 UNIT = "proctord.service"
 STATE = "/var/lib/proctor"
 
@@ -206,6 +207,16 @@ def calls_sold(machine):
                                  f"sys.stdout.write(urllib.request.urlopen('http://127.0.0.1:{PORT}/_sim/stats')"
                                  ".read().decode())").stdout
     return sum(provider["asked"] for provider in json.loads(said)["providers"].values())
+
+
+def test_a_stop_is_clean_and_quick(machine):
+    for _ in range(5):
+        begun = time.monotonic()
+        machine.container.run("systemctl", "stop", UNIT)
+        assert machine.show("Result") == "success" and machine.show("ActiveState") == "inactive"
+        assert time.monotonic() - begun < STOP_S
+        machine.container.run("systemctl", "start", UNIT)
+        machine.wait_ready()
 
 
 def test_what_was_removed_can_come_back(machine, newer):
