@@ -10,7 +10,11 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 
-COMPLETIONS := share/bash-completion/completions
+# Where each shell looks for completions, below PREFIX.
+COMPLETION_bash := share/bash-completion/completions/proctorctl
+COMPLETION_zsh  := share/zsh/vendor-completions/_proctorctl
+COMPLETION_fish := share/fish/vendor_completions.d/proctorctl.fish
+COMPLETIONS := $(COMPLETION_bash) $(COMPLETION_zsh) $(COMPLETION_fish)
 MAN := share/man
 VERSION := $(shell sed -n '1s/.*(\([^-)]*\).*/\1/p' packaging/debian/changelog)
 # The day of that version, YYYY-MM-DD.
@@ -23,7 +27,7 @@ DAEMON  := $(filter-out supervisor/ctl/%,$(SOURCES))
 CLIENT  := $(wildcard supervisor/base/*.c supervisor/ctl/*.c supervisor/io/command_*.c)
 TESTS   := $(sort $(wildcard tests/unit/test_*.c))
 
-PACKAGES := libpq jansson yaml-0.1 inih libisal libcurl
+PACKAGES := libpq jansson yaml-0.1 inih libisal libcurl libcrypto libmicrohttpd
 # Asked once, and only by what compiles: `make help` works where pkg-config does not.
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $$(shell pkg-config --cflags $(PACKAGES)))$(PACKAGE_CFLAGS)
 
@@ -39,12 +43,12 @@ CHECKED = $(COMMON) -O2 $(CFLAGS)
 CRASH = $(RELEASE) -DPROCTOR_CRASH_POINTS
 
 LINK := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lcurl -lm -lpthread
+DAEMON_LIBS = -lpq -ljansson -linih -lev -lisal -lcurl -lcrypto -lmicrohttpd -lm -lpthread
 CLIENT_LIBS = -ljansson -lyaml
-TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lm -lpthread
+TEST_LIBS   = -lcmocka -lpq -ljansson -lyaml -linih -lev -lisal -lcurl -lcrypto -lmicrohttpd -lm -lpthread
 
 .DELETE_ON_ERROR:
-.PHONY: all asan clang tests man demo check bench chaos soak lint format deps install uninstall clean help FORCE
+.PHONY: all asan clang tests man deb demo check check-system bench chaos soak fuzz lint format deps install uninstall clean help FORCE
 .DEFAULT_GOAL := all
 
 all: build/proctord build/proctorctl ## build build/proctord and build/proctorctl (the default)
@@ -114,6 +118,28 @@ build/bench/admission: tests/bench/admission.c $(call object,release,$(wildcard 
 	@mkdir -p $(@D)
 	@$(CC) $(RELEASE) $(LINK) -o $@ $^ -lm $(LDFLAGS)
 
+# Fuzzers: clang's, for libFuzzer, each with the sources that it reaches.
+FUZZ = $(COMMON) -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all $(CFLAGS)
+$(eval $(call flavour,fuzz,CLANG,FUZZ))
+TIME ?= 60
+
+fuzzed_by_control    := supervisor/app/call.c $(wildcard supervisor/app/control*.c supervisor/io/*.c)
+fuzzed_by_worker     := supervisor/io/msg.c supervisor/io/jsontext.c
+fuzzed_by_ini        := $(wildcard supervisor/config/*.c) \
+	$(addprefix supervisor/policy/,backoff.c intensity.c jitter.c price.c route.c)
+fuzzed_by_definition := $(addprefix supervisor/ctl/,definition_file.c yaml_tree.c)
+fuzzed_by_spool      := $(wildcard supervisor/io/*.c)
+FUZZERS := control worker ini definition spool
+
+# $(1) name of the fuzzer, as in tests/fuzz/fuzz_NAME.c
+define fuzzer
+build/fuzz/$(1): tests/fuzz/fuzz_$(1).c tests/fuzz/fuzz.h build/fuzz/flags $(call object,fuzz,$(fuzzed_by_$(1)) $(wildcard supervisor/base/*.c))
+	@echo "  FUZZER  $$@"
+	@$$(CLANG) $$(FUZZ) -fsanitize=fuzzer -o $$@ $$(filter-out %.h %/flags,$$^) -Wl,--as-needed $(DAEMON_LIBS) -lyaml $$(LDFLAGS)
+endef
+$(foreach name,$(FUZZERS),$(eval $(call fuzzer,$(name))))
+
 asan: build/asan/proctord build/asan/proctorctl ## build both under ASan and UBSan, in build/asan/
 
 clang: $(call object,clang,$(SOURCES)) ## compile everything with clang too, for its warnings
@@ -166,6 +192,10 @@ build/man/%: packaging/man/%.md packaging/man/page.sh workers/PROTOCOL.md packag
 
 man: $(MAN_PAGES) ## build the manual pages, in build/man/
 
+deb: all man ## build the Debian package, in build/
+	@packaging/deps.sh package
+	@packaging/deb.sh
+
 # What people run
 
 demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leaves it running
@@ -173,9 +203,14 @@ demo: ## run 12 scenarios over six models and show what comes of it; KEEP=1 leav
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@PYTHON=$(PYTHON) KEEP=$(KEEP) packaging/demo.sh
 
-check: ## build, lint and run all tests; ONLY="unit lint workers integration" runs some of them
+check: ## build, lint and run all tests; ONLY="unit lint fuzz workers integration" runs some of them
 	@packaging/deps.sh check
 	@PYTHON=$(PYTHON) packaging/check.sh $(ONLY)
+
+check-system: ## install the package in a container with systemd, and run, reload, kill, upgrade, remove and purge it
+	@packaging/deps.sh check package system
+	@$(MAKE) --no-print-directory -j$$(nproc) all man
+	@$(PYTHON) tests/system $(OPTIONS)
 
 bench: ## measure speed and memory, a JSON line each; ONLY=probes_per_s runs one
 	@packaging/deps.sh bench
@@ -187,6 +222,11 @@ chaos: ## kill workers, daemon and Postgres for minutes and prove that nothing i
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@$(PYTHON) tests/chaos $(OPTIONS)
 
+fuzz: ## feed each parser with random input; TIME=60 is the seconds of each, ONLY="ini spool" runs some
+	@packaging/deps.sh check
+	@$(MAKE) --no-print-directory -j$$(nproc) $(addprefix build/fuzz/,$(or $(ONLY),$(FUZZERS)))
+	@tests/fuzz/run.sh $(TIME) $(or $(ONLY),$(FUZZERS))
+
 soak: ## do a day's work in minutes, with restarts and reloads, and prove that memory stays flat; OPTIONS="--jobs 43200"
 	@packaging/deps.sh bench
 	@$(MAKE) --no-print-directory -j$$(nproc) all
@@ -196,32 +236,37 @@ lint: ## check format, layers, scripts and Python
 	@packaging/lint/run.sh
 
 format: ## put all C files into the one format
-	@clang-format -i $(wildcard supervisor/*/*.[ch] tests/unit/*.[ch])
+	@clang-format -i $(wildcard supervisor/*/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
 
 deps: ## install what is missing to build, run and test
 	@packaging/deps.sh check bench
 
 # Whatever the umask, what is installed is for all users.
 install: all man ## install below $(DESTDIR)$(PREFIX); an existing proctor.ini is left alone
-	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(COMPLETIONS))
+	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin lib/proctor $(dir $(COMPLETIONS)))
 	install -m 755 build/proctord $(DESTDIR)$(PREFIX)/sbin/proctord
 	install -m 755 build/proctorctl $(DESTDIR)$(PREFIX)/bin/proctorctl
 	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/lib/proctor/,workers sql conf)
 	for part in workers sql conf; do \
 		packaging/copy.sh $$part $(DESTDIR)$(PREFIX)/lib/proctor/$$part || exit 1; done
 	umask 022 && $(PYTHON) -m compileall -q -s $(DESTDIR)/ -p / $(DESTDIR)$(PREFIX)/lib/proctor/workers
-	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	umask 022 && build/proctorctl completion bash >$(DESTDIR)$(PREFIX)/$(COMPLETION_bash)
+	umask 022 && build/proctorctl completion zsh >$(DESTDIR)$(PREFIX)/$(COMPLETION_zsh)
+	umask 022 && build/proctorctl completion fish >$(DESTDIR)$(PREFIX)/$(COMPLETION_fish)
 	umask 022 && for page in $(MAN_PAGES); do \
 		install -D -m 644 -t $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.} $$page || exit 1; done
+	umask 022 && install -d $(addprefix $(DESTDIR)$(PREFIX)/share/proctor/,prometheus grafana)
+	install -m 644 packaging/prometheus/proctor.rules.yml $(DESTDIR)$(PREFIX)/share/proctor/prometheus/
+	install -m 644 packaging/grafana/proctor.json $(DESTDIR)$(PREFIX)/share/proctor/grafana/
 	umask 022 && install -d $(DESTDIR)$(SYSCONFDIR)/proctor
 	test -e $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini || \
 		install -m 644 conf/proctor.ini $(DESTDIR)$(SYSCONFDIR)/proctor/proctor.ini
 
 uninstall: ## remove what install put there, but for the configuration
 	rm -f $(DESTDIR)$(PREFIX)/sbin/proctord $(DESTDIR)$(PREFIX)/bin/proctorctl
-	rm -f $(DESTDIR)$(PREFIX)/$(COMPLETIONS)/proctorctl
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(COMPLETIONS))
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(PREFIX)/$(MAN)/man$${page##*.}/$$page; done
-	rm -rf $(DESTDIR)$(PREFIX)/lib/proctor
+	rm -rf $(addprefix $(DESTDIR)$(PREFIX)/,lib/proctor share/proctor)
 
 clean: ## remove build/
 	rm -rf build
@@ -229,10 +274,10 @@ clean: ## remove build/
 help: ## show this
 	@echo 'make [TARGET] [VARIABLE=value …]'
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | sed 's/\$$([^)]*)//' | \
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | sed 's/\$$([^)]*)//' | \
 		while IFS='	' read -r target what; do printf '  %-11s %s\n' "$$target" "$$what"; done
 	@echo
 	@echo 'PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) DESTDIR=$(DESTDIR) CC=$(CC) CLANG=$(CLANG) PYTHON=$(PYTHON)'
 
 -include $(patsubst %.o,%.d,$(call object,release,$(SOURCES)) $(call object,asan,$(SOURCES)) \
-	$(call object,clang,$(SOURCES)) $(call object,crash,$(WITH_POINTS))) $(addsuffix .d,$(UNIT_TESTS))
+	$(call object,clang,$(SOURCES)) $(call object,fuzz,$(SOURCES)) $(call object,crash,$(WITH_POINTS))) $(addsuffix .d,$(UNIT_TESTS))

@@ -1,5 +1,5 @@
 #!/bin/bash
-# All checks, in the order build, lint, unit, workers, integration, with a summary at the end. A stage that
+# All checks, in the order build, lint, unit, fuzz, workers, integration, with a summary at the end. A stage that
 # fails does not stop those after it, but for a build that fails.
 #
 #   packaging/check.sh [STAGE …]        all of them when none is named
@@ -10,7 +10,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 python=${PYTHON:-/usr/bin/python3}
 jobs=$(nproc)
-all=(build lint unit workers integration)
+all=(build lint unit fuzz workers integration)
+fuzz_seconds=10
 begun=$SECONDS
 passed=()
 failed=()
@@ -41,6 +42,11 @@ stage_unit() {
 	# By the sources, not by what build/ holds: a program whose source is gone stays there.
 	find tests/unit -maxdepth 1 -name 'test_*.c' -printf '%f\n' | sort | sed 's/\.c$//' |
 		UBSAN_OPTIONS=print_stacktrace=1 xargs -P "$jobs" -I{} bash -c 'run_unit build/asan/tests/{}'
+}
+
+# Each fuzzer for a moment, with what earlier findings have left in its seeds.
+stage_fuzz() {
+	make --no-print-directory fuzz TIME="$fuzz_seconds"
 }
 
 # Tests wait more than they compute, so one a core leaves room for what they start. A file's tests stay together,

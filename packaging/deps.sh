@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what is missing from Debian's packages.
 #
-#   packaging/deps.sh build|run|demo|check|bench …
+#   packaging/deps.sh build|run|demo|check|package|system|bench …
 #
 # Says what it installs; with nothing missing it says nothing and calls no apt. Installs as root, or by sudo.
 # Leaves no service behind: no Postgres cluster is created and nothing that it installs is started.
@@ -15,10 +15,12 @@ set_build() {
 		make=/usr/bin/make
 		pkg-config=/usr/bin/pkg-config
 		libcurl4-openssl-dev
+		libssl-dev
 		libev-dev
 		libinih-dev
 		libisal-dev
 		libjansson-dev
+		libmicrohttpd-dev
 		libpq-dev
 		libyaml-dev
 		lowdown=/usr/bin/lowdown
@@ -29,6 +31,8 @@ set_run() {
 	cat <<-'END'
 		ca-certificates
 		libcurl4
+		libssl3
+		libmicrohttpd12
 		postgresql=/usr/lib/postgresql/*/bin/initdb
 		python3=/usr/bin/python3
 		python3-pycurl
@@ -47,11 +51,15 @@ set_check() {
 		clang=/usr/bin/clang
 		clang-format=/usr/bin/clang-format
 		cppcheck=/usr/bin/cppcheck
+		libclang-rt-dev=/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
+		fish=/usr/bin/fish
+		less=/usr/bin/less
 		libcmocka-dev
 		libasan8
 		libubsan1
 		man-db=/usr/bin/man
 		pgbouncer=/usr/sbin/pgbouncer
+		prometheus=/usr/bin/promtool
 		pycodestyle=/usr/bin/pycodestyle
 		pyflakes3=/usr/bin/pyflakes3
 		python3-hypothesis
@@ -61,6 +69,27 @@ set_check() {
 		python3-venv
 		python3-yaml
 		shellcheck=/usr/bin/shellcheck
+		tmux=/usr/bin/tmux
+		zsh=/usr/bin/zsh
+	END
+}
+
+set_package() {
+	set_build
+	cat <<-'END'
+		debhelper
+		dh-python
+		dpkg-dev
+		fakeroot
+		lintian=/usr/bin/lintian
+		po-debconf
+	END
+}
+
+set_system() {
+	cat <<-'END'
+		debootstrap=/usr/sbin/debootstrap
+		systemd-container=/usr/bin/systemd-nspawn
 	END
 }
 
@@ -123,7 +152,7 @@ apt() {
 }
 
 install_packages() {
-	local round
+	local round name
 
 	log=$(mktemp)
 	trap 'release_services; rm -f "$log"' EXIT
@@ -143,9 +172,12 @@ install_packages() {
 		# Lists that are out of date name packages that the mirror has no more.
 		apt update >"$log" 2>&1 || true
 	done
-	if [[ " $* " = *" nginx"* ]] && command -v systemctl >/dev/null; then
-		systemctl disable --quiet --now nginx 2>/dev/null || true
-	fi
+	# Packages enable their services, which would start at the next boot: only their programs are wanted.
+	for name in nginx prometheus; do
+		if [[ " $* " = *" $name"* ]] && command -v systemctl >/dev/null; then
+			systemctl disable --quiet --now "$name" 2>/dev/null || true
+		fi
+	done
 }
 
 if [[ ${1:-} = --install ]]; then
@@ -155,12 +187,12 @@ if [[ ${1:-} = --install ]]; then
 fi
 
 if [[ $# -eq 0 ]]; then
-	echo "usage: packaging/deps.sh build|run|demo|check|bench …" >&2
+	echo "usage: packaging/deps.sh build|run|demo|check|package|system|bench …" >&2
 	exit 2
 fi
 for name in "$@"; do
 	if ! declare -F "set_$name" >/dev/null; then
-		echo "deps: no set is called $name; there are build, run, demo, check, bench" >&2
+		echo "deps: no set is called $name; there are build, run, demo, check, package, system, bench" >&2
 		exit 2
 	fi
 done

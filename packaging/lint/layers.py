@@ -31,9 +31,12 @@ LIBRARIES = {
     "ini.h": ("config/ini.c",),
     "isa-l/crc.h": ("io/spool_format.c",),
     "libpq-fe.h": ("io/db", "io/resolve"),
+    "openssl/evp.h": ("io/webhook.c",),
+    "openssl/hmac.h": ("io/webhook.c",),
     "jansson.h": ("io/", "app/", "ctl/"),
     "yaml.h": ("ctl/",),
-    "curl/curl.h": ("io/http",),
+    "curl/curl.h": ("io/http.c", "io/http_"),
+    "microhttpd.h": ("io/httpserver.c",),
 }
 
 # Decisions take time as an argument and touch nothing.

@@ -18,7 +18,7 @@ check() {
 	fi
 }
 
-mapfile -t c_files < <(find supervisor tests/unit -name '*.[ch]' | sort)
+mapfile -t c_files < <(find supervisor tests/unit tests/fuzz -name '*.[ch]' | sort)
 mapfile -t python_files < <(find workers tests packaging -name '*.py' -not -path '*/__pycache__/*' | sort)
 mapfile -t scripts < <(find packaging .ci tests -type f \( -name '*.sh' -o -path '.ci/run' \) | sort)
 

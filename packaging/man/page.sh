@@ -4,8 +4,8 @@
 #   packaging/man/page.sh packaging/man/NAME.SECTION.md VERSION DATE
 #
 # What a table of the program tells comes from the program: a line @ini@ stands for the keys of proctor.ini, @commands@
-# for the commands of proctorctl, @worker-protocol@ for workers/PROTOCOL.md without its recorded conversation. Takes
-# the programs from build/.
+# for the commands of proctorctl, @metrics@ for what is measured, @worker-protocol@ for workers/PROTOCOL.md without its
+# recorded conversation. Takes the programs from build/.
 set -euo pipefail
 
 source=$1
@@ -26,6 +26,7 @@ expand() {
 	while IFS= read -r line; do
 		case $line in
 		@ini@) build/proctord --config-reference ;;
+		@metrics@) build/proctord --metrics-reference ;;
 		@commands@) build/proctorctl help --reference ;;
 		@worker-protocol@) worker_protocol ;;
 		*) printf '%s\n' "$line" ;;
@@ -33,7 +34,8 @@ expand() {
 	done <"$source"
 }
 
-# A table of two columns becomes a list of what is defined, which fits every width; its head is dropped.
+# A table becomes a list, which fits every width: of the first column, defined by the last, with what is between behind
+# it. Its head is dropped.
 lists() {
 	awk '
 		/^\|---/ { head = ""; next }
@@ -41,10 +43,14 @@ lists() {
 		/^\| / && !inside { inside = 1; head = $0; next }
 		!/^\| / { inside = 0; print; next }
 		{ emit($0) }
-		function emit(row, at) {
+		function emit(row, cells, count, at, between) {
 			sub(/^\| /, "", row); sub(/ \|$/, "", row)
-			at = index(row, " | ")
-			printf "%s\n\n: %s\n\n", substr(row, 1, at - 1), substr(row, at + 3)
+			gsub(/ \| \| /, " | ", row)
+			count = split(row, cells, " \\| ")
+			between = ""
+			for (at = 2; at < count; at++)
+				between = between (between == "" ? " (" : ", ") cells[at]
+			printf "%s\n\n: %s%s\n\n", cells[1], cells[count], between == "" ? "" : between ")"
 		}'
 }
 

@@ -16,7 +16,7 @@ static const char *const code_names[] = {
 	[CALL_BAD_ARGUMENT] = "BAD_ARGUMENT", [CALL_NOT_FOUND] = "NOT_FOUND",
 	[CALL_CONFLICT] = "CONFLICT",	      [CALL_FORBIDDEN] = "FORBIDDEN",
 	[CALL_UNAVAILABLE] = "UNAVAILABLE",   [CALL_INTERNAL] = "INTERNAL",
-	[CALL_TOO_LARGE] = "TOO_LARGE",
+	[CALL_TOO_LARGE] = "TOO_LARGE",	      [CALL_AMBIGUOUS] = "AMBIGUOUS",
 };
 
 const char *call_code_name(enum call_code code)

@@ -45,6 +45,9 @@ void db_param_json(struct db_params *params, const json_t *value, const char *fa
 /* A list of strings as text[]; SQL NULL when absent. */
 void db_param_list(struct db_params *params, const json_t *list);
 
+/* The argument `since`, in milliseconds; SQL NULL when absent. */
+void db_param_since(struct db_params *params, const json_t *args);
+
 /* Asks the database and answers with the text in the first column of the one row. `params` is taken. */
 void command_query(struct call *call, const char *sql, struct db_params *params);
 
@@ -75,6 +78,9 @@ json_t *cmd_json(const struct db_rows *rows, int column);
  * "untilMs". */
 void cmd_add_waits(struct daemon *daemon, json_t *run, const char *run_id, const json_t *rows);
 void cmd_say_jobs(struct daemon *daemon, json_t *items, const json_t *rows);
+
+/* `status`' one word: "starting", "ready", "degraded", "stopping". */
+const char *cmd_state(struct daemon *daemon);
 
 /* Parts of `status` that other commands show as well. */
 json_t *cmd_database(struct daemon *daemon);

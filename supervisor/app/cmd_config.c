@@ -6,6 +6,7 @@
 #include "app/daemon.h"
 #include "base/mem.h"
 #include "config/config.h"
+#include "core/embedded.h"
 #include "io/db_environment.h"
 
 struct shown {
@@ -95,6 +96,7 @@ void cmd_config_database(struct call *call, const json_t *args)
 		call_error(call, CALL_INTERNAL, "the database's URL cannot be read");
 		return;
 	}
-	call_ok_json(call, json_pack("{s:o, s:b}", "environment", environment, "embedded",
-				     daemon->embedded != NULL));
+	call_ok_json(call, json_pack("{s:o, s:b, s:s?}", "environment", environment, "embedded",
+				     daemon->embedded != NULL, "programs",
+				     daemon->embedded ? embedded_bin_dir(daemon->embedded) : NULL));
 }

@@ -10,10 +10,7 @@ void cmd_crashes(struct call *call, const json_t *args)
 	struct db_params *params = db_params_new();
 
 	db_param_text(params, arg_text(args, "worker"));
-	if (json_is_integer(json_object_get(args, "since")))
-		db_param_int(params, arg_int(args, "since", 0));
-	else
-		db_param_null(params);
+	db_param_since(params, args);
 	db_param_int(params, arg_int(args, "limit", SHOWN));
 	command_query(call, "SELECT api_crashes($1, $2, $3)", params);
 }

@@ -20,5 +20,6 @@ void cmd_jobs(struct call *call, const json_t *args)
 	db_param_text(params, arg_text(args, "run"));
 	db_param_text(params, arg_text(args, "state"));
 	db_param_int(params, arg_int(args, "limit", 50));
-	command_query_then(call, "SELECT api_jobs($1, $2, $3), api_run_waits(NULL)", params, on_jobs);
+	db_param_text(params, arg_text(args, "model"));
+	command_query_then(call, "SELECT api_jobs($1, $2, $3, $4), api_run_waits(NULL)", params, on_jobs);
 }

@@ -51,13 +51,12 @@ static int least(int a, int b)
 /* Where nodes share it, what is left here is less than what is in force. */
 static json_t *concurrency_json(const struct gate_scope_view *view)
 {
-	int configured = view->configured_concurrency, learned = view->learned_concurrency, limit, here;
+	int configured = view->configured_concurrency, limit = gate_view_concurrency(view);
+	int here = configured > 0 ? least(limit, view->concurrency) : limit;
 
-	limit = configured > 0 && learned > 0 ? least(configured, learned) : configured + learned;
-	here = configured > 0 ? least(limit, view->concurrency) : limit;
 	return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "scope", view->glob, "unit",
-			 "concurrency", "configured", configured, "told", 0, "learned", learned, "limit",
-			 limit, "used", view->in_flight, "left",
+			 "concurrency", "configured", configured, "told", 0, "learned",
+			 view->learned_concurrency, "limit", limit, "used", view->in_flight, "left",
 			 here > view->in_flight ? here - view->in_flight : 0);
 }
 
@@ -159,10 +158,28 @@ json_t *cmd_provider_checks(struct daemon *daemon)
 	return list;
 }
 
+/* Whether the filters of providers.list let a lane through. */
+static bool is_chosen(const json_t *lane, const json_t *args)
+{
+	const char *state = arg_text(args, "state");
+	const char *why = json_string_value(json_object_get(lane, "why"));
+
+	return (!state || strcmp(state, json_string_value(json_object_get(lane, "state"))) == 0) &&
+	       (!arg_bool(args, "waiting") || (why && *why));
+}
+
 void cmd_providers_list(struct call *call, const json_t *args)
 {
-	(void)args;
-	call_ok_json(call, json_pack("{s:o}", "items", cmd_lanes(call_daemon(call))));
+	json_t *lanes = cmd_lanes(call_daemon(call)), *items = json_array(), *lane;
+	size_t i;
+
+	json_array_foreach(lanes, i, lane)
+	{
+		if (is_chosen(lane, args))
+			json_array_append(items, lane);
+	}
+	json_decref(lanes);
+	call_ok_json(call, json_pack("{s:o}", "items", items));
 }
 
 static struct lane *lane_arg(struct call *call, const json_t *args)

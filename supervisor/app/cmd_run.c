@@ -268,7 +268,11 @@ void cmd_run_list(struct call *call, const json_t *args)
 	db_param_text(params, arg_text(args, "status"));
 	db_param_bool(params, arg_bool(args, "active"));
 	db_param_int(params, arg_int(args, "limit", 20));
-	command_query_then(call, "SELECT api_run_list($1, $2, $3), api_run_waits(NULL)", params, on_listed);
+	db_param_text(params, arg_text(args, "definition"));
+	db_param_text(params, arg_text(args, "model"));
+	db_param_since(params, args);
+	command_query_then(call, "SELECT api_run_list($1, $2, $3, $4, $5, $6), api_run_waits(NULL)", params,
+			   on_listed);
 }
 
 static void on_shown(struct call *call, const struct db_rows *rows)

@@ -118,6 +118,17 @@ static const char *state_of(const struct daemon *daemon, const json_t *notes)
 	return tree_serving(daemon->tree) == 0 ? "degraded" : "ready";
 }
 
+const char *cmd_state(struct daemon *daemon)
+{
+	json_t *environment = cmd_environment(daemon);
+	json_t *notes = notes_json(daemon, environment);
+	const char *state = state_of(daemon, notes);
+
+	json_decref(notes);
+	json_decref(environment);
+	return state;
+}
+
 void cmd_status(struct call *call, const json_t *args)
 {
 	struct daemon *daemon = call_daemon(call);

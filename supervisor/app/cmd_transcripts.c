@@ -18,7 +18,10 @@ static struct db_params *page_params(const json_t *args, int64_t limit)
 
 void cmd_transcripts_list(struct call *call, const json_t *args)
 {
-	command_query(call, "SELECT api_transcripts_list($1, $2, $3, $4)", page_params(args, LIST_LIMIT));
+	struct db_params *params = page_params(args, LIST_LIMIT);
+
+	db_param_text(params, arg_text(args, "scenario"));
+	command_query(call, "SELECT api_transcripts_list($1, $2, $3, $4, $5)", params);
 }
 
 void cmd_transcripts_show(struct call *call, const json_t *args)

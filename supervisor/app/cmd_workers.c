@@ -37,15 +37,19 @@ static json_t *worker_json(const struct daemon *daemon, const struct worker *wor
 			 worker->ailment ? hang_name(worker->verdict) : NULL, "ailment", worker->ailment);
 }
 
-static json_t *workers_json(const struct daemon *daemon)
+/* Those of a state and of a pool; NULL = of any. */
+static json_t *workers_json(const struct daemon *daemon, const char *state, const char *pool_wanted)
 {
 	json_t *items = json_array();
 	struct pool *pool;
 
 	for (size_t i = 0; (pool = tree_pool_at(daemon->tree, i)); i++)
 		list_foreach (node, pool_workers(pool)) {
-			json_array_append_new(items,
-					      worker_json(daemon, list_entry(node, struct worker, link)));
+			const struct worker *worker = list_entry(node, struct worker, link);
+
+			if ((!state || strcmp(state, worker_state_name(worker->state)) == 0) &&
+			    (!pool_wanted || strcmp(pool_wanted, pool_name(pool)) == 0))
+				json_array_append_new(items, worker_json(daemon, worker));
 		}
 	return items;
 }
@@ -82,10 +86,14 @@ json_t *cmd_workers(struct daemon *daemon)
 void cmd_workers_list(struct call *call, const json_t *args)
 {
 	struct daemon *daemon = call_daemon(call);
+	const char *pool = arg_text(args, "pool");
 
-	(void)args;
-	call_ok_json(call,
-		     json_pack("{s:o, s:o}", "pools", cmd_pools(daemon), "items", workers_json(daemon)));
+	if (pool && !tree_find_pool(daemon->tree, pool)) {
+		call_error(call, CALL_NOT_FOUND, "there is no pool \"%s\"; `tree` shows them", pool);
+		return;
+	}
+	call_ok_json(call, json_pack("{s:o, s:o}", "pools", cmd_pools(daemon), "items",
+				     workers_json(daemon, arg_text(args, "state"), pool)));
 }
 
 /* The worker that "probe/1" names; NULL after answering that there is none. *ret_pool (may be NULL) is its

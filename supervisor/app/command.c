@@ -89,6 +89,14 @@ void db_param_list(struct db_params *params, const json_t *list)
 	mem_free(&texts);
 }
 
+void db_param_since(struct db_params *params, const json_t *args)
+{
+	if (json_is_integer(json_object_get(args, "since")))
+		db_param_int(params, arg_int(args, "since", 0));
+	else
+		db_param_null(params);
+}
+
 /* ---- answers of the database ---- */
 
 static enum call_code code_of(const char *sqlstate)
@@ -97,9 +105,10 @@ static enum call_code code_of(const char *sqlstate)
 		const char *state; /* or its beginning */
 		enum call_code code;
 	} codes[] = {
-		{ "PR400", CALL_BAD_ARGUMENT }, { "PR404", CALL_NOT_FOUND }, { "PR409", CALL_CONFLICT },
-		{ "P0002", CALL_NOT_FOUND },	{ "55000", CALL_CONFLICT },  { "22", CALL_BAD_ARGUMENT },
-		{ "40", CALL_UNAVAILABLE },	{ "53", CALL_UNAVAILABLE },  { "57", CALL_UNAVAILABLE },
+		{ "PR300", CALL_AMBIGUOUS }, { "PR400", CALL_BAD_ARGUMENT }, { "PR404", CALL_NOT_FOUND },
+		{ "PR409", CALL_CONFLICT },  { "P0002", CALL_NOT_FOUND },    { "55000", CALL_CONFLICT },
+		{ "22", CALL_BAD_ARGUMENT }, { "40", CALL_UNAVAILABLE },     { "53", CALL_UNAVAILABLE },
+		{ "57", CALL_UNAVAILABLE },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
@@ -127,7 +136,11 @@ static void answer_failure(struct call *call, const struct db_reply *reply)
 	if (code == CALL_INTERNAL)
 		log_error("command.failed", "command=%s sqlstate=%s why=\"%s\"", call_command(call)->name,
 			  reply->sqlstate, reply->message);
-	call_error(call, code, "%s", reply->message);
+	/* The candidates: our own words, as no other detail of the server's is. */
+	if (code == CALL_AMBIGUOUS && reply->detail)
+		call_error(call, code, "%s:\n%s", reply->message, reply->detail);
+	else
+		call_error(call, code, "%s", reply->message);
 }
 
 static void on_reply(void *arg, const struct db_reply *reply)

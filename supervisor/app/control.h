@@ -32,6 +32,7 @@ enum call_code {
 	CALL_UNKNOWN_COMMAND, /* */
 	CALL_BAD_ARGUMENT,    /* the message names the argument */
 	CALL_NOT_FOUND,
+	CALL_AMBIGUOUS,	  /* a shortened id stands for several; the message lists them */
 	CALL_CONFLICT,	  /* not in the present state */
 	CALL_FORBIDDEN,	  /* the peer's role does not suffice */
 	CALL_UNAVAILABLE, /* later perhaps: the message says why and when */

@@ -7,10 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/alerting.h"
 #include "app/checks.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
+#include "app/hold.h"
 #include "app/manager.h"
+#include "app/metrics.h"
 #include "app/program.h"
 #include "app/tree.h"
 #include "app/upgrade.h"
@@ -177,11 +180,18 @@ int daemon_new(struct loop *loop, const struct daemon_start *start, struct daemo
 		if (r < 0)
 			*ret_error = mem_strdup("libcurl cannot be set up");
 	}
+	if (r == 0 && !daemon->rehearsal) {
+		r = alerting_new(daemon, &daemon->alerting);
+		if (r < 0)
+			*ret_error = mem_strdup("alerts: no thread, or libcurl cannot be set up");
+	}
 	if (r == 0) {
 		tree_route(daemon);
 		manager_new(daemon, &daemon->manager);
 		r = commands_new(daemon, start->handover, &daemon->commands, ret_error);
 	}
+	if (r == 0)
+		r = metrics_open(daemon, start->handover, ret_error);
 	if (r < 0) {
 		daemon_free(&daemon);
 		return r;
@@ -205,8 +215,11 @@ void daemon_free(struct daemon **daemon)
 
 	if (!dead)
 		return;
+	alerting_free(&dead->alerting);
+	metrics_close(dead);
 	if (dead->commands)
 		commands_free(&dead->commands);
+	hold_free(&dead->hold);
 	manager_free(&dead->manager);
 	provider_checks_free(&dead->checks);
 	dispatch_free(&dead->dispatch);

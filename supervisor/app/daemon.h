@@ -8,12 +8,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct alerting;
 struct call;
 struct commands;
 struct config;
 struct dispatch;
 struct embedded;
 struct healthcheck;
+struct hold;
+struct httpserver;
 struct loop;
 struct loop_timer;
 struct manager;
@@ -58,13 +61,16 @@ struct daemon {
 	struct dispatch *dispatch;
 	struct healthcheck *health;
 	struct provider_checks *checks;
+	struct alerting *alerting; /* NULL in a rehearsal */
 	struct manager *manager;
 	struct embedded *embedded; /* NULL with a database URL of the user's own */
 	struct commands *commands;
-	struct program *program; /* commands and environments of the children */
-	char *database_url;	 /* in effect; may hold a password: never shown unredacted */
-	char *const *argv;	 /* our command line, NULL-terminated; borrowed */
+	struct httpserver *metrics; /* NULL = none listens */
+	struct program *program;    /* commands and environments of the children */
+	char *database_url;	    /* in effect; may hold a password: never shown unredacted */
+	char *const *argv;	    /* our command line, NULL-terminated; borrowed */
 	char *state_id;
+	struct hold *hold;	 /* NULL unless work is held for a backup to be put in place */
 	struct upgrade *upgrade; /* NULL while none is under way */
 	struct upgraded upgraded;
 	enum daemon_phase phase;

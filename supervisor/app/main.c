@@ -29,6 +29,7 @@
 #include "io/loop.h"
 #include "io/sdnotify.h"
 #include "io/spool.h"
+#include "policy/metric.h"
 
 static const char help[] =
 	"Usage: proctord [OPTION]...\n"
@@ -40,6 +41,7 @@ static const char help[] =
 	"      --print-config    print the configuration in effect (secrets redacted), and exit\n"
 	"      --sample-config   print a sample file with every key, and exit\n"
 	"      --config-reference  print the reference of all keys as Markdown, and exit\n"
+	"      --metrics-reference  print the reference of all metrics as Markdown, and exit\n"
 	"      --spool-dump FILE  print the records of a segment of the spool as JSON lines, and exit\n"
 	"      --home DIR        folder of workers/, sql/ and conf/ (default: found beside the program)\n"
 	"  -h, --help            this text\n"
@@ -49,7 +51,16 @@ static const char help[] =
 	"Exit status: 0 stopped as told, 1 failed, 2 bad usage, 78 bad configuration.\n"
 	"Talk to a running daemon with proctorctl.\n";
 
-enum { OPT_CHECK = 256, OPT_PRINT, OPT_SAMPLE, OPT_REFERENCE, OPT_HOME, OPT_SPOOL_DUMP, OPT_UPGRADE };
+enum {
+	OPT_CHECK = 256,
+	OPT_PRINT,
+	OPT_SAMPLE,
+	OPT_REFERENCE,
+	OPT_METRICS,
+	OPT_HOME,
+	OPT_SPOOL_DUMP,
+	OPT_UPGRADE
+};
 
 /* MODE_REHEARSE: run by a daemon that asks whether we would take its place. */
 enum mode { MODE_RUN, MODE_CHECK, MODE_PRINT, MODE_REHEARSE };
@@ -80,6 +91,7 @@ static int parse_options(int argc, char **argv, struct options *ret)
 		{ "sample-config", no_argument, NULL, OPT_SAMPLE },
 		{ "config-reference", no_argument, NULL, OPT_REFERENCE },
 		{ "spool-dump", required_argument, NULL, OPT_SPOOL_DUMP },
+		{ "metrics-reference", no_argument, NULL, OPT_METRICS },
 		{ "home", required_argument, NULL, OPT_HOME },
 		{ "check-upgrade", no_argument, NULL, OPT_UPGRADE }, /* the daemon's own: not in the help */
 		{ "help", no_argument, NULL, 'h' },
@@ -111,6 +123,9 @@ static int parse_options(int argc, char **argv, struct options *ret)
 			return 0;
 		case OPT_REFERENCE:
 			config_write_reference(stdout);
+			return 0;
+		case OPT_METRICS:
+			metric_write_reference(stdout);
 			return 0;
 		case OPT_SPOOL_DUMP:
 			return dump_spool(optarg);
@@ -236,6 +251,14 @@ static int complain(const char *error)
 	return DAEMON_EXIT_FAILED;
 }
 
+/* What the configuration asks for cannot be had, and the next start would find it so. */
+static int complain_of(int r, const char *error)
+{
+	int status = complain(error);
+
+	return r == -EINVAL || r == -ENAMETOOLONG || r == -ENOPKG ? DAEMON_EXIT_CONFIG : status;
+}
+
 /* Makes the daemon, and gives it what its predecessor has left. */
 static int make_daemon(struct loop *loop, const struct daemon_start *start, struct daemon **ret,
 		       char **ret_error)
@@ -257,14 +280,15 @@ static int run_loop(struct daemon_start *start)
 	struct signals signals = { 0 };
 	struct daemon *daemon;
 	struct loop *loop;
-	int status;
+	int status, r;
 
 	if (loop_new(&loop) < 0 || child_init(loop) < 0)
 		return complain("the event loop cannot be made");
-	if (make_daemon(loop, start, &daemon, &error) < 0) {
+	r = make_daemon(loop, start, &daemon, &error);
+	if (r < 0) {
 		child_fini();
 		loop_free(&loop);
-		return complain(error);
+		return complain_of(r, error);
 	}
 	watch_signals(loop, daemon, &signals);
 	guard_watch(loop);
@@ -286,6 +310,7 @@ static int run_loop(struct daemon_start *start)
 	child_fini();
 	cgroup_stop();
 	loop_free(&loop);
+	guard_end();
 	return status;
 }
 

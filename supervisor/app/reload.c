@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/alerting.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
 #include "app/program.h"
+#include "app/storage.h"
 #include "app/tree.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -102,8 +104,9 @@ static bool apply(struct daemon *daemon, struct fresh *fresh)
 				daemon_health_interval_ms(daemon->config));
 	provider_checks_configure(daemon->checks, daemon->config);
 	daemon_configure_log(daemon->config);
+	alerting_configure(daemon->alerting, daemon->config);
 	store_configure_spool(daemon->store, daemon->config->spool.max_bytes, daemon->config->spool.keep_ms);
-	store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);
+	storage_keep(daemon);
 	commands_reconfigure(daemon->commands);
 	fresh_free(&old);
 	return rolled;

@@ -5,8 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/alerting.h"
 #include "app/command.h"
 #include "app/daemon_private.h"
+#include "app/metrics.h"
 #include "app/program.h"
 #include "app/takeover.h"
 #include "app/tree.h"
@@ -41,6 +43,7 @@ static void close_store(void *arg)
 {
 	struct daemon *daemon = arg;
 
+	metrics_close(daemon);
 	commands_free(&daemon->commands);
 	dispatch_free(&daemon->dispatch);
 	store_free(&daemon->store);
@@ -61,14 +64,18 @@ static void stop_store(void *leaf, bool at_once)
 {
 	struct daemon *daemon = leaf;
 
-	if (at_once)
+	if (at_once) {
 		store_hurry_flush(daemon->store, FLUSH_HURRY_MS);
-	else if (daemon->phase == DAEMON_STOPPING)
-		store_flush(daemon->store,
-			    daemon->hurried || !store_is_ready(daemon->store) ? FLUSH_HURRY_MS : FLUSH_MS,
-			    on_flushed, daemon);
-	else
+		return;
+	}
+	if (daemon->phase != DAEMON_STOPPING) {
 		suptree_down(daemon->store_node); /* its server is restarted: it waits that out by itself */
+		return;
+	}
+	dispatch_leave(daemon->dispatch);
+	store_flush(daemon->store,
+		    daemon->hurried || !store_is_ready(daemon->store) ? FLUSH_HURRY_MS : FLUSH_MS, on_flushed,
+		    daemon);
 }
 
 /* ---- the embedded Postgres ---- */
@@ -128,6 +135,7 @@ static void on_store_state(void *arg, bool ready, const char *why)
 static void on_pairs(void *arg, const struct store_pair *pairs, size_t count)
 {
 	dispatch_on_pairs(((struct daemon *)arg)->dispatch, pairs, count);
+	alerting_on_pairs(arg, pairs, count);
 }
 
 static void on_wake(void *arg)
@@ -137,8 +145,14 @@ static void on_wake(void *arg)
 
 static void on_run_finished(void *arg, const char *run_id, const char *status)
 {
-	(void)arg;
 	log_info("run.finished", "run=%s status=%s", run_id, status);
+	dispatch_on_run_finished(((struct daemon *)arg)->dispatch, status);
+	alerting_on_run_finished(arg, run_id, status);
+}
+
+static void on_over_budget(void *arg, const char *run_id, const char *reason)
+{
+	alerting_on_over_budget(arg, run_id, reason);
 }
 
 static void on_trouble(void *arg)
@@ -186,6 +200,13 @@ static int make_database(struct daemon *daemon, char **ret_error)
 	return r;
 }
 
+void storage_keep(struct daemon *daemon)
+{
+	const struct config_retention *retention = &daemon->config->retention;
+
+	store_keep(daemon->store, retention->events_ms, retention->content_ms);
+}
+
 static int make_store(struct daemon *daemon, const char *state_id, char **ret_error)
 {
 	AUTO(mem_free_str) char *sql_dir = mem_printf("%s/sql", daemon->paths.home);
@@ -206,6 +227,7 @@ static int make_store(struct daemon *daemon, const char *state_id, char **ret_er
 		.on_today = on_today,
 		.on_wake = on_wake,
 		.on_run_finished = on_run_finished,
+		.on_over_budget = on_over_budget,
 		.on_trouble = on_trouble,
 		.on_lost = on_lost,
 		.arg = daemon,
@@ -215,7 +237,7 @@ static int make_store(struct daemon *daemon, const char *state_id, char **ret_er
 	(void)gethostname(host, sizeof(host) - 1);
 	r = store_new(daemon->loop, &options, &daemon->store, ret_error);
 	if (r == 0)
-		store_keep_events(daemon->store, daemon->config->daemon.events_retention_ms);
+		storage_keep(daemon);
 	return r;
 }
 

@@ -15,6 +15,9 @@ int storage_make(struct daemon *daemon, const char *state_id, char **ret_error)
 /* Adds them to the tree, in their order. */
 void storage_plant(struct daemon *daemon, struct suptree_node *root);
 
+/* Tells the store how long things are kept, by the daemon's configuration. */
+void storage_keep(struct daemon *daemon);
+
 void storage_free(struct daemon *daemon);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "app/command.h"
 #include "app/daemon_private.h"
+#include "app/metrics.h"
 #include "app/program.h"
 #include "app/state.h"
 #include "app/tree.h"
@@ -312,6 +313,8 @@ void takeover_pass(struct daemon *daemon, struct handover *h)
 	healthcheck_pass(daemon->health, h);
 	handover_end(h);
 	commands_pass(daemon->commands, h);
+	if (!handover_is_read(h))
+		metrics_pass(daemon, h);
 }
 
 static void listen_again(void *arg)

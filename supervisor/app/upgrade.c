@@ -266,6 +266,8 @@ static const char *not_now(const struct daemon *daemon)
 		return "the daemon is stopping";
 	if (suptree_state(root) == SUPTREE_DOWN)
 		return "the daemon is starting: its health check is not done";
+	if (daemon->hold)
+		return "a backup is being put in place of the database";
 	if (is_any_removed(root))
 		return "what the last reload has removed is still stopping";
 	return NULL;

@@ -133,10 +133,12 @@ static void ring_take(const char *line, size_t len)
 {
 	if (state.dropped > 0 && state.len + len + LINE_MAX_BYTES <= RING_BYTES) {
 		char note[LINE_MAX_BYTES], pairs[80];
+		size_t note_len;
 
 		(void)snprintf(pairs, sizeof(pairs), "lines=%lu reason=\"stderr's reader stalled\"",
 			       state.dropped);
-		ring_put(note, form_line(note, LOG_LEVEL_WARNING, "log.dropped", pairs));
+		note_len = form_line(note, LOG_LEVEL_WARNING, "log.dropped", pairs);
+		ring_put(note, note_len);
 		state.dropped = 0;
 	}
 	if (state.len + len <= RING_BYTES)
@@ -153,11 +155,13 @@ static void tell_repeats(bool all)
 
 	while ((text = log_repeat_due(&state.repeats, now_ms, all))) {
 		char line[LINE_MAX_BYTES], pairs[LOG_REPEAT_TEXT_MAX + 80];
+		size_t len;
 
 		(void)snprintf(pairs, sizeof(pairs), "repeated=%u in_s=%lld%s%s", text->folded,
 			       (long long)((now_ms - text->since_ms + 999) / 1000), *text->pairs ? " " : "",
 			       text->pairs);
-		ring_take(line, form_line(line, (enum log_level)text->level, text->event, pairs));
+		len = form_line(line, (enum log_level)text->level, text->event, pairs);
+		ring_take(line, len);
 	}
 }
 

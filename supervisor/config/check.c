@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/access.h"
@@ -10,6 +11,7 @@
 #include "config/config.h"
 #include "config/sections.h"
 #include "config/words.h"
+#include "policy/alert.h"
 
 #define SOCKET_MAX 107 /* sun_path less its NUL */
 
@@ -314,6 +316,58 @@ static int check_access(const struct checker *ch)
 	return 0;
 }
 
+/* ---- where others may reach the daemon, and it them ---- */
+
+static int check_listen(const struct checker *ch)
+{
+	const struct config_metrics *metrics = &ch->config->metrics;
+	struct address address;
+
+	if (!metrics->listen[0])
+		return 0;
+	if (address_parse(metrics->listen, &address) < 0)
+		return check_refuse(
+			ch, KEY_METRICS, NULL, "listen",
+			mem_printf("\"%s\" is no ADDRESS:PORT; allowed is an IP address and a port, such "
+				   "as 127.0.0.1:9469 or [::1]:9469",
+				   metrics->listen));
+	if (address_is_loopback(&address) || metrics->allow_remote)
+		return 0;
+	return check_refuse(
+		ch, KEY_METRICS, NULL, "listen",
+		mem_printf("%s can be reached from other machines, and whoever reaches it reads the "
+			   "metrics; use a loopback address, or set allow_remote = yes",
+			   metrics->listen));
+}
+
+static int check_alert(const struct checker *ch, const struct config_alert *alert)
+{
+	if (!alert->url[0] == !alert->url_env[0])
+		return check_refuse(ch, KEY_ALERT, alert->name, "url",
+				    mem_strdup(alert->url[0] ? "given beside url_env; remove one of them"
+							     : "empty, as is url_env; an alert must have one "
+							       "of them to be sent to"));
+	if (!alert->url[0] || alert->allow_insecure || address_url_is_private(alert->url))
+		return 0;
+	return check_refuse(ch, KEY_ALERT, alert->name, "url",
+			    mem_strdup("neither https nor loopback, so others can read along; use https, or "
+				       "set allow_insecure = yes"));
+}
+
+static int check_alerts(const struct checker *ch)
+{
+	const struct config *c = ch->config;
+	int r = 0;
+
+	if (c->nalerts > ALERT_TARGETS_MAX)
+		return check_refuse(
+			ch, KEY_ALERT, c->alerts[ALERT_TARGETS_MAX].name, NULL,
+			mem_printf("there may be %d such sections at most; remove some", ALERT_TARGETS_MAX));
+	for (size_t i = 0; i < c->nalerts && r == 0; i++)
+		r = check_alert(ch, &c->alerts[i]);
+	return r;
+}
+
 int config_check(const struct config *c, const char *file, char **ret_error)
 {
 	static const char *const retry_keys[2] = { "base_delay", "max_delay" };
@@ -340,5 +394,9 @@ int config_check(const struct config *c, const char *file, char **ret_error)
 		r = check_providers(&ch);
 	if (r == 0)
 		r = check_limits(&ch);
+	if (r == 0)
+		r = check_listen(&ch);
+	if (r == 0)
+		r = check_alerts(&ch);
 	return r < 0 ? r : check_reach(&ch);
 }

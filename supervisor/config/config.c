@@ -86,6 +86,17 @@ static struct config_limit *add_limit(struct config *c, const char *name)
 	return limit;
 }
 
+static struct config_alert *add_alert(struct config *c, const char *name)
+{
+	struct config_alert *alert;
+
+	c->alerts = mem_resize(c->alerts, c->nalerts + 1, sizeof(c->alerts[0]));
+	alert = &c->alerts[c->nalerts++];
+	*alert = (struct config_alert){ .name = mem_strdup(name) };
+	sections_init(KEY_ALERT, name, alert);
+	return alert;
+}
+
 static struct config *config_new(void)
 {
 	struct config *c = mem_alloc(sizeof(*c));
@@ -96,8 +107,10 @@ static struct config *config_new(void)
 	sections_init(KEY_DAEMON, NULL, &c->daemon);
 	sections_init(KEY_DATABASE, NULL, &c->database);
 	sections_init(KEY_SPOOL, NULL, &c->spool);
+	sections_init(KEY_RETENTION, NULL, &c->retention);
 	sections_init(KEY_CONTROL, NULL, &c->control);
 	sections_init(KEY_RETRY, NULL, &c->retry);
+	sections_init(KEY_METRICS, NULL, &c->metrics);
 	for (size_t i = 0; i < CONFIG_PROVIDERS; i++) {
 		c->providers[i].name = mem_strdup(config_provider_names[i]);
 		sections_init(KEY_PROVIDER, config_provider_names[i], &c->providers[i]);
@@ -114,8 +127,10 @@ void config_free(struct config **ret)
 	sections_clear(KEY_DAEMON, &c->daemon);
 	sections_clear(KEY_DATABASE, &c->database);
 	sections_clear(KEY_SPOOL, &c->spool);
+	sections_clear(KEY_RETENTION, &c->retention);
 	sections_clear(KEY_CONTROL, &c->control);
 	sections_clear(KEY_RETRY, &c->retry);
+	sections_clear(KEY_METRICS, &c->metrics);
 	for (size_t i = 0; i < c->ngroups; i++) {
 		sections_clear(KEY_GROUP, &c->groups[i]);
 		mem_free(&c->groups[i].name);
@@ -138,6 +153,11 @@ void config_free(struct config **ret)
 		mem_free(&c->limits[i].provider);
 		mem_free(&c->limits[i].glob);
 	}
+	for (size_t i = 0; i < c->nalerts; i++) {
+		sections_clear(KEY_ALERT, &c->alerts[i]);
+		mem_free(&c->alerts[i].name);
+	}
+	mem_free(&c->alerts);
 	mem_free(&c->limits);
 	mem_free(&c->groups);
 	mem_free(&c->pools);
@@ -200,6 +220,21 @@ static bool is_child_name(const char *name)
 	size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-");
 
 	return len && len <= CHILD_NAME_MAX && !name[len] && isalpha((unsigned char)name[0]);
+}
+
+static int open_alert(struct load *load, const char *title, const char *name, char **ret_error)
+{
+	struct config_alert *alert;
+
+	if (!is_child_name(name)) {
+		*ret_error = mem_printf("[%s]: a name has 1 to %d of a-z 0-9 _ -, a letter first", title,
+					CHILD_NAME_MAX);
+		return -EINVAL;
+	}
+	alert = add_alert(load->config, name);
+	load->name = alert->name;
+	load->base = alert;
+	return 0;
 }
 
 static int open_child(struct load *load, const char *title, const char *name, char **ret_error)
@@ -297,6 +332,8 @@ static int open_section(struct load *load, const char *title, char **ret_error)
 		return open_provider(load, title, name, ret_error);
 	case KEY_LIMIT:
 		return open_limit(load, title, name, ret_error);
+	case KEY_ALERT:
+		return open_alert(load, title, name, ret_error);
 	case KEY_DAEMON:
 		load->base = &c->daemon;
 		break;
@@ -306,11 +343,17 @@ static int open_section(struct load *load, const char *title, char **ret_error)
 	case KEY_SPOOL:
 		load->base = &c->spool;
 		break;
+	case KEY_RETENTION:
+		load->base = &c->retention;
+		break;
 	case KEY_CONTROL:
 		load->base = &c->control;
 		break;
 	case KEY_RETRY:
 		load->base = &c->retry;
+		break;
+	case KEY_METRICS:
+		load->base = &c->metrics;
 		break;
 	case KEY_SECTION_COUNT:
 		break;

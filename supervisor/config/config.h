@@ -35,8 +35,7 @@ struct config_daemon {
 	struct config_list log_levels; /* good for log_parse_subsystem_level() */
 	int log_format;		       /* enum config_log_format */
 	int64_t drain_timeout_ms;
-	int64_t events_retention_ms; /* 0 = for ever */
-	int64_t stalled_after_ms;    /* without a success of the run; 0 = never */
+	int64_t stalled_after_ms; /* without a success of the run; 0 = never */
 };
 
 struct config_database {
@@ -46,6 +45,10 @@ struct config_database {
 
 struct config_spool {
 	int64_t max_bytes, keep_ms;
+};
+
+struct config_retention {
+	int64_t events_ms, content_ms; /* 0 = for ever */
 };
 
 enum config_access { CONFIG_MAY_READ, CONFIG_MAY_OPERATE, CONFIG_MAY_ADMIN, CONFIG_ACCESS_COUNT };
@@ -161,6 +164,24 @@ struct config_retry {
 	int64_t rate_limit_patience_ms;
 };
 
+struct config_metrics {
+	char *listen; /* "" = no HTTP; else good for address_parse() */
+	bool allow_remote;
+};
+
+enum config_alert_format { CONFIG_ALERT_JSON, CONFIG_ALERT_SLACK };
+
+struct config_alert {
+	char *name;		  /* "ops" */
+	char *url;		  /* "" with url_env */
+	char *url_env;		  /* "" with url */
+	char *secret_env;	  /* "" = unsigned */
+	int format;		  /* enum config_alert_format */
+	struct config_list kinds; /* of alert_kind_names; none = all */
+	int64_t min_interval_ms;
+	bool allow_insecure;
+};
+
 /* What stands in a group: one of config's groups, pools or services. */
 enum config_child_kind { CHILD_GROUP, CHILD_POOL, CHILD_SERVICE };
 
@@ -176,6 +197,7 @@ struct config {
 	struct config_daemon daemon;
 	struct config_database database;
 	struct config_spool spool;
+	struct config_retention retention;
 	struct config_control control;
 	struct config_group *groups; /* root first, the others in file order */
 	size_t ngroups;
@@ -191,6 +213,9 @@ struct config {
 	struct config_limit *limits; /* file order; may be NULL */
 	size_t nlimits;
 	struct config_retry retry;
+	struct config_metrics metrics;
+	struct config_alert *alerts; /* file order, at most ALERT_TARGETS_MAX; may be NULL */
+	size_t nalerts;
 	struct map *lines; /* of what the file gave; for config/sections.c only */
 };
 
@@ -225,6 +250,7 @@ const struct config_group *config_find_group(const struct config *c, const char 
 const struct config_pool *config_find_pool(const struct config *c, const char *name);
 const struct config_service *config_find_service(const struct config *c, const char *name);
 const struct config_provider *config_find_provider(const struct config *c, const char *name);
+const struct config_alert *config_find_alert(const struct config *c, const char *name);
 
 struct config_item {
 	const char *section; /* "pool:probe" */

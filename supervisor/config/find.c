@@ -91,6 +91,15 @@ const struct config_provider *config_find_provider(const struct config *c, const
 	return NULL;
 }
 
+const struct config_alert *config_find_alert(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->nalerts; i++) {
+		if (!strcmp(c->alerts[i].name, name))
+			return &c->alerts[i];
+	}
+	return NULL;
+}
+
 bool config_is_given(const struct config *c, const char *section, const char *key)
 {
 	return sections_given(c, section, key) > 0;

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "config/config.h"
+#include "policy/alert.h"
 
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
@@ -20,6 +21,7 @@
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 static const char *const strategies[] = { "one_for_one", "one_for_all", "rest_for_one", NULL };
+static const char *const alert_formats[] = { "json", "slack", NULL };
 static const char *const restart_types[] = { "permanent", "transient", "temporary", NULL };
 
 #define FIELD(type, member)                                                                                  \
@@ -29,6 +31,7 @@ static const char *const restart_types[] = { "permanent", "transient", "temporar
 #define DAEMON(key, member, type)   ROW(KEY_DAEMON, config_daemon, key, member, type)
 #define DATABASE(key, member, type) ROW(KEY_DATABASE, config_database, key, member, type)
 #define SPOOL(key, member, type)    ROW(KEY_SPOOL, config_spool, key, member, type)
+#define RETAIN(key, member, type)   ROW(KEY_RETENTION, config_retention, key, member, type)
 #define CONTROL(key, member, type)  ROW(KEY_CONTROL, config_control, key, member, type)
 #define GROUP(key, member, type)    ROW(KEY_GROUP, config_group, key, member, type)
 #define POOL(key, member, type)	    ROW(KEY_POOL, config_pool, key, member, type)
@@ -36,6 +39,8 @@ static const char *const restart_types[] = { "permanent", "transient", "temporar
 #define PROVIDER(key, member, type) ROW(KEY_PROVIDER, config_provider, key, member, type)
 #define LIMIT(key, member, type)    ROW(KEY_LIMIT, config_limit, key, member, type)
 #define RETRY(key, member, type)    ROW(KEY_RETRY, config_retry, key, member, type)
+#define ALERT(key, member, type)    ROW(KEY_ALERT, config_alert, key, member, type)
+#define METRICS(key, member, type)  ROW(KEY_METRICS, config_metrics, key, member, type)
 
 /* clang-format off */
 const struct key_spec key_table[] = {
@@ -57,8 +62,6 @@ const struct key_spec key_table[] = {
 	  .help = "text, or one JSON object a line: time, level, event, data, text" },
 	{ DAEMON("drain_timeout", drain_timeout_ms, KEY_DURATION), .fallback = "30s", .max = HOUR, .live = true,
 	  .help = "how long calls under way may take to finish at a shutdown" },
-	{ DAEMON("events_retention", events_retention_ms, KEY_DURATION), .fallback = "30d", .max = 3650 * DAY, .live = true,
-	  .help = "how long events and crash records are kept; 0: for ever" },
 	{ DAEMON("stalled_after", stalled_after_ms, KEY_DURATION), .fallback = "15m", .max = 30 * DAY, .live = true,
 	  .help = "a run without a success for this long is said to be stalled, with the reason; 0: never" },
 
@@ -71,6 +74,11 @@ const struct key_spec key_table[] = {
 	  .help = "of the spool in state_dir; from 80 % of it in results that the database has not got, nothing new is begun" },
 	{ SPOOL("keep", keep_ms, KEY_DURATION), .fallback = "30m", .max = 7 * DAY, .live = true,
 	  .help = "how long results are kept that the database has got: a standby that takes over may not have them" },
+
+	{ RETAIN("events", events_ms, KEY_DURATION), .fallback = "30d", .max = 3650 * DAY, .live = true,
+	  .help = "how long events and crash records are kept; 0: for ever" },
+	{ RETAIN("content", content_ms, KEY_DURATION), .fallback = "0s", .max = 3650 * DAY, .live = true,
+	  .help = "how long the turns of transcripts, prompts and answers, are kept; counts and costs of them stay; 0: for ever" },
 
 	{ CONTROL("socket", socket, KEY_PATH), .fallback = "", .max = 107,
 	  .help = "control socket; empty: proctor.sock in run_dir" },
@@ -228,6 +236,27 @@ const struct key_spec key_table[] = {
 	  .help = "longest delay of the back-off" },
 	{ RETRY("rate_limit_patience", rate_limit_patience_ms, KEY_DURATION), .fallback = "6h", .max = 30 * DAY, .live = true,
 	  .help = "how long a probe waits for a provider's rate limit before it fails" },
+
+	{ METRICS("listen", listen, KEY_STRING), .fallback = "", .max = 60,
+	  .help = "ADDRESS:PORT to serve /metrics, /healthz and /readyz at over HTTP, such as 127.0.0.1:9469; empty: not "
+		  "at all" },
+	{ METRICS("allow_remote", allow_remote, KEY_BOOL), .fallback = "no",
+	  .help = "listen may be another address than a loopback one: whoever reaches it reads the metrics" },
+
+	{ ALERT("url", url, KEY_URL), .fallback = "", .max = 2000, .live = true,
+	  .help = "webhook that gets the alerts by POST; one with a secret in it belongs into url_env" },
+	{ ALERT("url_env", url_env, KEY_STRING), .fallback = "", .max = 128, .live = true,
+	  .help = "variable that holds the webhook's URL instead, in the environment or in key_file" },
+	{ ALERT("format", format, KEY_ENUM), .fallback = "json", .words = alert_formats, .live = true,
+	  .help = "what is posted: all that is known, or a text as Slack takes it" },
+	{ ALERT("kinds", kinds, KEY_NAMES), .fallback = "", .max = 400, .words = alert_kind_names, .live = true,
+	  .help = "which alerts it gets; empty: all" },
+	{ ALERT("secret_env", secret_env, KEY_STRING), .fallback = "", .max = 128, .live = true,
+	  .help = "variable that holds the secret that signs what is sent, in the environment or in key_file; empty: unsigned" },
+	{ ALERT("min_interval", min_interval_ms, KEY_DURATION), .fallback = "0s", .max = DAY, .live = true,
+	  .help = "from one message to the next; what comes in between waits" },
+	{ ALERT("allow_insecure", allow_insecure, KEY_BOOL), .fallback = "no", .live = true,
+	  .help = "the address may be plain http on another machine: whoever is between reads along" },
 };
 /* clang-format on */
 
@@ -237,6 +266,9 @@ static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
 	[KEY_DAEMON] = { "daemon", NULL, "the daemon itself" },
 	[KEY_DATABASE] = { "database", NULL, "where runs, transcripts and the queue are kept" },
 	[KEY_SPOOL] = { "spool", NULL, "the local log of answers, written before the database has them" },
+	[KEY_RETENTION] = { "retention", NULL,
+			    "how long things are kept in the database; what was paid for is, unless told "
+			    "otherwise" },
 	[KEY_CONTROL] = { "control", NULL, "the socket that proctorctl speaks to" },
 	[KEY_GROUP] = { "group", "NAME",
 			"a group of the supervision tree; those below it start in the order of their "
@@ -250,6 +282,9 @@ static const struct key_section_spec sections[KEY_SECTION_COUNT] = {
 			"provider's; for each key "
 			"the first section that matches and sets it counts" },
 	[KEY_RETRY] = { "retry", NULL, "what becomes of a call that failed" },
+	[KEY_METRICS] = { "metrics", NULL,
+			  "figures for Prometheus; `proctorctl metrics` prints them in any case" },
+	[KEY_ALERT] = { "alert", "NAME", "a webhook that is told what an operator should know" },
 };
 
 const struct key_section_spec *key_section_spec(enum key_section section)

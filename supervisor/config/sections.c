@@ -96,12 +96,15 @@ struct section sections_of_child(const struct config *c, const struct config_chi
 
 size_t sections_list(const struct config *c, struct section **ret)
 {
-	size_t len = 0, room = 6 + c->nchildren + CONFIG_PROVIDERS + c->nlimits;
+	/* Each kind once, but for the six that have names; and the root group, which is no child. */
+	size_t len = 0,
+	       room = KEY_SECTION_COUNT - 6 + 1 + c->nchildren + CONFIG_PROVIDERS + c->nlimits + c->nalerts;
 	struct section *list = mem_array(room, sizeof(*list));
 
 	list[len++] = (struct section){ KEY_DAEMON, NULL, &c->daemon };
 	list[len++] = (struct section){ KEY_DATABASE, NULL, &c->database };
 	list[len++] = (struct section){ KEY_SPOOL, NULL, &c->spool };
+	list[len++] = (struct section){ KEY_RETENTION, NULL, &c->retention };
 	list[len++] = (struct section){ KEY_CONTROL, NULL, &c->control };
 	list[len++] = (struct section){ KEY_GROUP, c->groups[0].name, &c->groups[0] };
 	for (size_t i = 0; i < c->nchildren; i++)
@@ -111,6 +114,9 @@ size_t sections_list(const struct config *c, struct section **ret)
 	for (size_t i = 0; i < c->nlimits; i++)
 		list[len++] = (struct section){ KEY_LIMIT, c->limits[i].name, &c->limits[i] };
 	list[len++] = (struct section){ KEY_RETRY, NULL, &c->retry };
+	list[len++] = (struct section){ KEY_METRICS, NULL, &c->metrics };
+	for (size_t i = 0; i < c->nalerts; i++)
+		list[len++] = (struct section){ KEY_ALERT, c->alerts[i].name, &c->alerts[i] };
 	assert(len == room);
 	*ret = list;
 	return len;

@@ -210,6 +210,7 @@ void config_write_sample(FILE *out)
 	sample_section(out, KEY_DAEMON, NULL, false);
 	sample_section(out, KEY_DATABASE, NULL, false);
 	sample_section(out, KEY_SPOOL, NULL, false);
+	sample_section(out, KEY_RETENTION, NULL, false);
 	sample_section(out, KEY_CONTROL, NULL, false);
 	sample_section(out, KEY_GROUP, "root", false);
 	sample_group(out);
@@ -220,6 +221,8 @@ void config_write_sample(FILE *out)
 		sample_provider(out, config_provider_names[i]);
 	sample_section(out, KEY_LIMIT, "PROVIDER/GLOB", true);
 	sample_section(out, KEY_RETRY, NULL, false);
+	sample_section(out, KEY_METRICS, NULL, false);
+	sample_section(out, KEY_ALERT, "NAME", true);
 }
 
 static bool varies_by_provider(const struct key_spec *key)

@@ -127,11 +127,47 @@ static void cancel_gone(struct dispatch *dispatch)
 			cancel(dispatch, probe);
 }
 
+const char *const dispatch_run_statuses[DISPATCH_RUN_STATUSES] = {
+	"PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED",
+};
+
+/* DISPATCH_RUN_STATUSES for one that is none. */
+static size_t status_index(const char *status)
+{
+	size_t i = 0;
+
+	while (i < DISPATCH_RUN_STATUSES && strcmp(dispatch_run_statuses[i], status) != 0)
+		i++;
+	return i;
+}
+
+/* The pairs of a run stand one behind the other. */
+static void count_runs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count)
+{
+	memset(dispatch->runs, 0, sizeof(dispatch->runs));
+	for (size_t i = 0; i < count; i++) {
+		size_t status = status_index(pairs[i].run_status);
+
+		if (status < DISPATCH_RUN_ACTIVE &&
+		    (i == 0 || strcmp(pairs[i].run_id, pairs[i - 1].run_id) != 0))
+			dispatch->runs[status]++;
+	}
+}
+
+void dispatch_on_run_finished(struct dispatch *dispatch, const char *status)
+{
+	size_t index = status_index(status);
+
+	if (index < DISPATCH_RUN_STATUSES)
+		dispatch->stats.runs_ended[index]++;
+}
+
 void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count)
 {
 	claim_set_pairs(dispatch->claim, pairs, count);
 	purse_read(dispatch->purse, pairs, count);
 	run_watch_on_pairs(dispatch->watch, pairs, count);
+	count_runs(dispatch, pairs, count);
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
 		give_back_paused(dispatch, dispatch->lanes[i]);
 	cancel_gone(dispatch);
@@ -183,6 +219,9 @@ void dispatch_on_turn(struct dispatch *dispatch, struct worker *worker, struct p
 	costing_answered(dispatch->costing, probe, &real, &cost);
 	gate_hear(probe->lane->gate, &probe->ticket, dispatch_now_ms(dispatch), &told);
 	dispatch_call_over(dispatch, probe, GATE_ANSWERED, &cost);
+	tally_answer(&probe->lane->tally, probe->model_id, dispatch_now_ms(dispatch) - probe->call_ms,
+		     real.input, real.output, turn.bill.cost_e10);
+	probe->queued_ms = dispatch_now_ms(dispatch);
 	if (!msg->last)
 		lane_wait_between(probe->lane, probe);
 	if (!msg->last && probe->lost) {
@@ -257,6 +296,12 @@ struct estimate dispatch_estimate(const struct dispatch *dispatch, const char *m
 void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret)
 {
 	*ret = dispatch->stats;
+}
+
+void dispatch_count_runs(const struct dispatch *dispatch, int ret[DISPATCH_RUN_ACTIVE], int *ret_stalled)
+{
+	memcpy(ret, dispatch->runs, sizeof(dispatch->runs));
+	*ret_stalled = run_watch_stalled(dispatch->watch);
 }
 
 int dispatch_held(const struct dispatch *dispatch)
@@ -434,4 +479,10 @@ void dispatch_stop(struct dispatch *dispatch)
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++)
 		for (size_t k = 0; k < dispatch->lanes[i]->family_count; k++)
 			give_back_all(dispatch, &dispatch->lanes[i]->families[k].queue);
+}
+
+void dispatch_leave(struct dispatch *dispatch)
+{
+	if (dispatch->grants)
+		grants_leave(dispatch->grants);
 }

@@ -40,6 +40,13 @@ int dispatch_configure(struct dispatch *dispatch, const struct config *config, c
 /* Nothing new is claimed or begun from now on; what waits here goes back to the store. */
 void dispatch_stop(struct dispatch *dispatch);
 
+/* After that and the pool's end: what other nodes may use from now on is theirs. */
+void dispatch_leave(struct dispatch *dispatch);
+
+/* For as long as it rests nothing is claimed and no call is made; calls under way finish, and everything then
+ * goes back to the store. */
+void dispatch_rest(struct dispatch *dispatch, bool rest);
+
 /* From the store. */
 void dispatch_on_store_state(struct dispatch *dispatch, bool ready);
 /* Another node has taken this job over: what comes of it here still counts, but nothing more is asked. */
@@ -48,6 +55,8 @@ void dispatch_on_lost(struct dispatch *dispatch, int64_t job_id);
 void dispatch_on_today(struct dispatch *dispatch, int64_t day, const struct store_spent *spent, size_t count);
 void dispatch_on_pairs(struct dispatch *dispatch, const struct store_pair *pairs, size_t count);
 void dispatch_on_work(struct dispatch *dispatch);
+/* A run got its last outcome from this node. */
+void dispatch_on_run_finished(struct dispatch *dispatch, const char *status);
 
 /* From the pool. */
 void dispatch_on_room(struct dispatch *dispatch);
@@ -104,9 +113,17 @@ bool dispatch_why_job(const struct dispatch *dispatch, int64_t job_id, const cha
 /* What the answers of a model have taught since start; all zero when it had none. */
 struct estimate dispatch_estimate(const struct dispatch *dispatch, const char *model_id);
 
+/* "PENDING" … as in the table of runs; the first three are of runs that are not over. */
+enum { DISPATCH_RUN_STATUSES = 6, DISPATCH_RUN_ACTIVE = 3 };
+extern const char *const dispatch_run_statuses[DISPATCH_RUN_STATUSES];
+
+/* Runs that are not over, by status, as of the last reading; and how many of them are stalled. */
+void dispatch_count_runs(const struct dispatch *dispatch, int ret[DISPATCH_RUN_ACTIVE], int *ret_stalled);
+
 /* Counts since start. */
 struct dispatch_stats {
 	int64_t claimed, completed, failed, cancelled, retried, turns;
+	int64_t runs_ended[DISPATCH_RUN_STATUSES]; /* by this node; 0 for those that are no end */
 };
 void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret);
 

@@ -98,11 +98,17 @@ static struct probe *find_next_call(struct dispatch *dispatch, struct lane *lane
 	return NULL;
 }
 
+/* A call of it is under way. */
+static void count_call(struct dispatch *dispatch, struct probe *probe)
+{
+	probe->lane->calls++;
+	histogram_add(&probe->lane->tally.call_wait, dispatch_now_ms(dispatch) - probe->queued_ms);
+}
+
 static bool permit_next_call(struct dispatch *dispatch, struct lane *lane, struct probe *probe)
 {
 	if (!admit(dispatch, probe))
 		return false;
-	lane->calls++;
 	if (worker_send_go(probe->worker, probe) < 0) {
 		/* The worker is failing: its end will release the probe. Until then it is out of the way. */
 		take_back(dispatch, probe);
@@ -110,6 +116,7 @@ static bool permit_next_call(struct dispatch *dispatch, struct lane *lane, struc
 		lane_wait_between(lane, probe);
 		return false;
 	}
+	count_call(dispatch, probe);
 	return true;
 }
 
@@ -149,7 +156,7 @@ static bool begin_conversation(struct dispatch *dispatch, struct lane *lane, str
 		lane_queue(lane, probe, true);
 		return false;
 	}
-	lane->calls++;
+	count_call(dispatch, probe);
 	worker->solo = probe_runs_alone(probe);
 	return true;
 }
@@ -205,11 +212,36 @@ static void pump_lane(struct dispatch *dispatch, struct lane *lane)
 	arm(dispatch, lane);
 }
 
+/* What has no call under way. A conversation goes back with its turns, by way of a result that says
+ * CANCELLED. */
+static void give_back_waiting(struct dispatch *dispatch)
+{
+	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
+		struct lane *lane = dispatch->lanes[i];
+
+		for (size_t k = 0; k < lane->family_count; k++) {
+			list_foreach_safe (at, &lane->families[k].queue) {
+				dispatch_give_back(dispatch, list_entry(at, struct probe, link));
+			}
+			list_foreach_safe (at, &lane->families[k].between) {
+				struct probe *probe = list_entry(at, struct probe, link);
+
+				lane_unlink(lane, probe);
+				worker_send_cancel(probe->worker, probe);
+			}
+		}
+	}
+}
+
 static void pump_now(void *arg)
 {
 	struct dispatch *dispatch = arg;
 
 	dispatch->pump_due = false;
+	if (dispatch->resting) {
+		give_back_waiting(dispatch);
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(dispatch->lanes); i++) {
 		pump_lane(dispatch, dispatch->lanes[i]);
 		if (dispatch->grants)
@@ -217,6 +249,13 @@ static void pump_now(void *arg)
 	}
 	if (!dispatch->stopping)
 		claim_more(dispatch->claim);
+}
+
+void dispatch_rest(struct dispatch *dispatch, bool rest)
+{
+	dispatch->resting = rest;
+	claim_hold(dispatch->claim, rest || dispatch->stopping);
+	dispatch_pump(dispatch);
 }
 
 /* Once per turn of the loop, however many answers came in it. */

@@ -66,6 +66,7 @@ static void fail(struct dispatch *dispatch, struct probe *probe, const char *err
 {
 	dispatch->stats.failed++;
 	probe->lane->failed++;
+	probe->lane->tally.failures[error_parse(code)]++;
 	mem_set_str(&probe->lane->last_error, mem_printf("%s: %s", code, message));
 	log_info("probe.failed", "run=%s job=%lld model=%s attempt=%d code=%s message=\"%s\"", probe->run_id,
 		 (long long)probe->id, probe->model_id, probe->attempt, code, message);
@@ -77,6 +78,7 @@ void dispatch_end_cancelled(struct dispatch *dispatch, struct probe *probe)
 	AUTO(mem_free_str) char *error = msg_own_error("CANCELLED", "the run was cancelled");
 
 	dispatch->stats.cancelled++;
+	probe->lane->tally.cancelled++;
 	finish(dispatch, probe, STORE_CANCELLED, NULL, error, 0);
 }
 
@@ -149,9 +151,11 @@ static bool is_key_refused(struct dispatch *dispatch, struct lane *lane, const s
 /* ---- failures ---- */
 
 /* The probe goes back into its queue, `front` = to the place that it had, while its lane waits. */
-static void wait_in_lane(struct probe *probe, const struct msg *msg, bool front)
+static void wait_in_lane(const struct dispatch *dispatch, struct probe *probe, const struct msg *msg,
+			 bool front)
 {
 	mem_set_str(&probe->lane->last_error, mem_printf("%s: %s", msg->error_code, msg->error_message));
+	probe->queued_ms = dispatch_now_ms(dispatch);
 	lane_queue(probe->lane, probe, front);
 }
 
@@ -165,7 +169,7 @@ static void wait_out_limit(struct dispatch *dispatch, struct probe *probe, const
 		probe->limited_since_ms = dispatch_now_ms(dispatch);
 	log_info("lane.limited", "lane=%s wait_ms=%lld run=%s job=%lld", lane->name, (long long)delay_ms,
 		 probe->run_id, (long long)probe->id);
-	wait_in_lane(probe, msg, true);
+	wait_in_lane(dispatch, probe, msg, true);
 }
 
 static void try_later(struct dispatch *dispatch, struct probe *probe, const struct msg *msg, int64_t delay_ms)
@@ -214,14 +218,14 @@ static void on_failure(struct dispatch *dispatch, struct probe *probe, const str
 	if (trial && dispatch_end_of(msg) == GATE_BROKEN &&
 	    probe->trials < dispatch->config->retry.max_tries) {
 		probe->trials++;
-		wait_in_lane(probe, msg, false);
+		wait_in_lane(dispatch, probe, msg, false);
 		return;
 	}
 	probe->fails = verdict->fails;
 	switch (verdict->action) {
 	case RETRY_FAIL:
 		if (is_key_refused(dispatch, probe->lane, msg)) {
-			wait_in_lane(probe, msg, true);
+			wait_in_lane(dispatch, probe, msg, true);
 			break;
 		}
 		error = msg_outcome_error(msg);
@@ -235,7 +239,7 @@ static void on_failure(struct dispatch *dispatch, struct probe *probe, const str
 		break;
 	case RETRY_PARK_LANE:
 		park(dispatch, probe->lane, GATE_PARK_QUOTA, msg->error_message);
-		wait_in_lane(probe, msg, true);
+		wait_in_lane(dispatch, probe, msg, true);
 		break;
 	}
 }
@@ -248,6 +252,8 @@ static void leave(struct dispatch *dispatch, struct probe *probe, const struct m
 	int64_t now_ms = dispatch_now_ms(dispatch);
 	enum gate_end end = dispatch_end_of(msg);
 
+	if (end != GATE_UNSENT)
+		probe->lane->tally.errors[error_parse(msg->error_code)]++;
 	if (end == GATE_REFUSED)
 		gate_refuse(gate, &probe->ticket, now_ms, &told, msg->retry_after_ms,
 			    pause_ms > 0 ? pause_ms : msg->retry_after_ms);
@@ -312,8 +318,10 @@ void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, stru
 	struct blame blame = blame_decide(&death->blame, &job, death->alone);
 
 	(void)worker;
-	if (probe->state == PROBE_CALLING && !probe->last_seen)
+	if (probe->state == PROBE_CALLING && !probe->last_seen) {
+		probe->lane->tally.errors[ERROR_WORKER_CRASH]++;
 		dispatch_call_over(dispatch, probe, GATE_FAILED, NULL);
+	}
 	probe->deaths = blame.job.deaths;
 	probe->solo_deaths = blame.job.solo_deaths;
 	if (probe->lost) {
@@ -326,6 +334,7 @@ void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, stru
 		dispatch_give_back(dispatch, probe);
 	} else {
 		probe->last_seen = false;
+		probe->queued_ms = dispatch_now_ms(dispatch);
 		lane_queue(probe->lane, probe, true);
 	}
 	dispatch_pump(dispatch);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "core/claim.h"
 #include "core/dispatch_private.h"
+#include "core/handover_parts.h"
 #include "core/lane.h"
 #include "core/probe.h"
 #include "core/purse.h"
@@ -119,6 +120,8 @@ static void pass_stats(struct dispatch *dispatch, struct handover *h)
 	handover_time(h, "cancelled", &stats->cancelled);
 	handover_time(h, "retried", &stats->retried);
 	handover_time(h, "turns", &stats->turns);
+	if (handover_has(h, "runsEnded"))
+		handover_counts(h, "runsEnded", stats->runs_ended, ARRAY_LEN(stats->runs_ended));
 	handover_end(h);
 }
 
@@ -288,6 +291,8 @@ static void pass_lane(struct dispatch *dispatch, struct lane *lane, struct hando
 		handover_bool(h, "hasWorked", &lane->has_worked);
 	if (handover_has(h, "refusedKeys"))
 		handover_int(h, "refusedKeys", 0, INT_MAX, &lane->refused_keys);
+	if (handover_has(h, "tally"))
+		tally_pass(&lane->tally, h);
 	handover_time(h, "lastSuccessMs", &lane->last_success_ms);
 	handover_text(h, "lastError", &lane->last_error);
 	pass_gate(dispatch, lane, h);

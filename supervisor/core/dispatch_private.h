@@ -36,7 +36,9 @@ struct dispatch {
 	int64_t day;	    /* since 1970, UTC: which the gates count */
 	struct map *probes; /* every probe held, by id */
 	struct dispatch_stats stats;
+	int runs[DISPATCH_RUN_ACTIVE]; /* as dispatch_count_runs() tells them */
 	bool stopping;
+	bool resting;
 	bool pump_due;
 };
 

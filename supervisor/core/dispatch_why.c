@@ -93,6 +93,8 @@ static const char *outside(const struct dispatch *dispatch, const struct lane *l
 {
 	if (dispatch->stopping)
 		return "the daemon is stopping";
+	if (dispatch->resting)
+		return "a backup takes the place of the database";
 	if (pool_serving(lane->pool) == 0)
 		return pool_degraded(lane->pool) ? "the worker pool is degraded" : "no worker is ready";
 	if (pool_is_renewing(lane->pool))

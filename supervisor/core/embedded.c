@@ -126,30 +126,38 @@ static int bin_major(const char *bin_dir)
 	return sscanf(bin_dir, DEBIAN_DIR "/%d/bin", &major) == 1 ? major : 0;
 }
 
+/* A data folder is read by servers of its own major version only. */
+static char *other_version(const struct embedded *embedded, int major)
+{
+	AUTO(mem_free_str)
+	char *found = embedded->bin_dir ? mem_printf(", and %s is of version %d", embedded->bin_dir,
+						     bin_major(embedded->bin_dir))
+					: mem_strdup("");
+
+	return mem_printf(
+		"%s was made by PostgreSQL %d, which is not installed%s: install postgresql-%d. To go on "
+		"with another version, start with %d once more, write the database to a file by "
+		"`proctorctl backup`, stop, move the folder away, start anew, and put the file back by "
+		"`proctorctl restore`",
+		embedded->data_dir, major, found, major, major);
+}
+
 static int find_programs(struct embedded *embedded, char **ret_error)
 {
-	int major = data_major(embedded->data_dir);
+	int major = data_major(embedded->data_dir), found;
 
 	embedded->bin_dir = find_in_debian(major);
 	if (!embedded->bin_dir)
 		embedded->bin_dir = find_in_path();
-	if (!embedded->bin_dir && major) {
-		*ret_error = mem_printf(
-			"%s was made by PostgreSQL %d, which is not installed; install postgresql-%d, or "
-			"move the folder away after a pg_dump made with it",
-			embedded->data_dir, major, major);
-		return -ENOENT;
+	found = embedded->bin_dir ? bin_major(embedded->bin_dir) : -1;
+	if (major && (found < 0 || (found > 0 && found != major))) {
+		*ret_error = other_version(embedded, major);
+		return -EINVAL;
 	}
-	if (!embedded->bin_dir) {
+	if (found < 0) {
 		*ret_error = mem_strdup("no PostgreSQL server found in PATH or " DEBIAN_DIR
 					"; install the package postgresql, or set [database] url");
-		return -ENOENT;
-	}
-	if (major && bin_major(embedded->bin_dir) && bin_major(embedded->bin_dir) != major) {
-		*ret_error = mem_printf(
-			"%s was made by PostgreSQL %d but %s is of version %d; install postgresql-%d",
-			embedded->data_dir, major, embedded->bin_dir, bin_major(embedded->bin_dir), major);
-		return -EINVAL;
+		return -ENOPKG;
 	}
 	return 0;
 }

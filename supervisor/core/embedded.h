@@ -20,8 +20,8 @@ struct embedded_options {
 	struct service_events events;
 };
 
-/* -errno with *ret_error (one fresh line with the remedy): no Postgres to be found, a data folder of another
- * major version, a socket path that is too long. */
+/* *ret_error is one fresh line with the remedy. -ENOPKG: no Postgres to be found; -EINVAL: a data folder of
+ * another major version; -ENAMETOOLONG: of a socket. */
 int embedded_new(struct loop *loop, const struct embedded_options *options, struct embedded **ret,
 		 char **ret_error) __attribute__((warn_unused_result));
 void embedded_free(struct embedded **embedded);

@@ -253,6 +253,37 @@ static void ask_due(void *arg)
 	arm(g);
 }
 
+/* ---- leaving ---- */
+
+static void on_left(void *arg, const struct store_grant *grants, size_t count)
+{
+	(void)arg;
+	(void)grants;
+	(void)count;
+}
+
+void grants_leave(struct grants *g)
+{
+	struct store_ask *asks = NULL;
+	size_t count = 0;
+
+	g->sent_ms = loop_now_ms(g->loop);
+	for (struct place at = { 0 }; next_place(g, &at); at.kind++) {
+		struct item *item = item_at(g, &at);
+		struct known known = grants_know(&g->lanes[at.lane], at.scope, at.kind, g->sent_ms);
+
+		if (!known.rate || !grants_is_live(item, g->sent_ms))
+			continue;
+		item->wants = item->needs = 0;
+		asks = mem_resize(asks, count + 1, sizeof(*asks));
+		fill(g, &at, &known, &asks[count++]);
+	}
+	/* Without the database, the others wait for the end of the lease. */
+	if (count > 0)
+		(void)!store_take_grants(g->store, asks, count, on_left, NULL);
+	mem_free(&asks);
+}
+
 /* ---- what waits ---- */
 
 static void want(struct shared_lane *sl, size_t family, unsigned kind, int64_t cost, int64_t calls)

@@ -28,6 +28,10 @@ void grants_configure(struct grants *grants, struct lane *lane);
 /* The lane has been pumped: looks at what still waits in it, and asks for that. */
 void grants_look(struct grants *grants, const struct lane *lane);
 
+/* The node stops and makes no call any more: what it has goes back to the others, who else would think it in
+ * use until its lease ends. Nobody waits for the answer. */
+void grants_leave(struct grants *grants);
+
 /* Why a call waits for a grant of a unit, GATE_UNITS = for a slot of the concurrency. *ret_at_ms: when it is
  * asked for again, monotonic; 0 = not known. */
 const char *grants_why(const struct grants *grants, const struct lane *lane, size_t family,

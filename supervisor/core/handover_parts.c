@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -20,6 +21,19 @@ void handover_timer(struct handover *h, const char *name, struct loop_timer *tim
 	handover_time(h, name, &due_ms);
 	if (handover_is_read(h) && due_ms > 0)
 		loop_timer_start(timer, due_ms - clock_now_ms());
+}
+
+void handover_counts(struct handover *h, const char *name, int64_t *counts, size_t count)
+{
+	size_t len = handover_is_read(h) ? 0 : count;
+	int64_t *copy = mem_array(count, sizeof(*copy));
+
+	memcpy(copy, counts, count * sizeof(*copy));
+	if (handover_has(h, name))
+		handover_numbers(h, name, &copy, &len);
+	if (handover_is_read(h) && len == count)
+		memcpy(counts, copy, count * sizeof(*copy));
+	mem_free(&copy);
 }
 
 void handover_intensity(struct handover *h, const char *name, struct intensity *window)

@@ -206,6 +206,7 @@ void lane_free(struct lane **lane)
 	loop_timer_free(&(*lane)->timer);
 	free((*lane)->families);
 	free((*lane)->last_error);
+	tally_clear(&(*lane)->tally);
 	free((*lane)->talk.model);
 	free((*lane)->talk.failing);
 	free((*lane)->name);

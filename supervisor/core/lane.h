@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "core/tally.h"
 #include "policy/gate.h"
 
 struct config;
@@ -52,6 +53,7 @@ struct lane {
 	int64_t calls, turns, completed, failed, retried, limited;
 	int64_t last_success_ms; /* monotonic; 0 = none yet */
 	char *last_error;	 /* one line of the newest failure; NULL = none */
+	struct tally tally;	 /* the rest of it, for metrics */
 };
 
 /* The provider at `index` of the configuration. `open` is called when the lane's timer fires. -ERANGE for

@@ -365,6 +365,16 @@ pid_t pool_forkserver_pid(const struct pool *pool)
 	return forkserver_pid(pool->forkserver);
 }
 
+int64_t pool_exits(const struct pool *pool, enum blame_cause cause)
+{
+	return pool->exits[cause];
+}
+
+int64_t pool_hangs(const struct pool *pool, enum hang_verdict verdict)
+{
+	return pool->hangs[verdict];
+}
+
 const char *pool_degraded(const struct pool *pool)
 {
 	return pool->degraded;

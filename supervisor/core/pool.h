@@ -101,6 +101,10 @@ pid_t pool_forkserver_pid(const struct pool *pool); /* 0 while there is none */
 /* When what was given up on, the pool or a place of it, is tried again: monotonic; 0 = nothing is. */
 int64_t pool_next_try_ms(const struct pool *pool);
 
+/* Ends of its workers' processes, and verdicts on those that did not answer, since start. */
+int64_t pool_exits(const struct pool *pool, enum blame_cause cause);
+int64_t pool_hangs(const struct pool *pool, enum hang_verdict verdict);
+
 /* Degraded: why, one line; NULL when not. */
 const char *pool_degraded(const struct pool *pool);
 

@@ -108,6 +108,8 @@ void pool_pass(struct pool *pool, struct handover *h, const struct map *probes)
 		handover_fault(h, "its limits are out of range");
 	handover_intensity(h, "restarts", pool->window);
 	pass_budgets(pool, h);
+	handover_counts(h, "exits", pool->exits, ARRAY_LEN(pool->exits));
+	handover_counts(h, "hangs", pool->hangs, ARRAY_LEN(pool->hangs));
 	handover_text(h, "degraded", &pool->degraded);
 	handover_int(h, "rolling", 0, INT_MAX, &pool->rolling);
 	handover_int(h, "rollingLast", 0, INT_MAX, &pool->rolling_last);

@@ -154,6 +154,13 @@ static void on_count_suspects(void *arg, const struct worker *worker, int *ret_s
 	}
 }
 
+static void on_judged(void *arg, enum hang_verdict verdict)
+{
+	struct pool *pool = arg;
+
+	pool->hangs[verdict]++;
+}
+
 static void on_suspect(void *arg, struct worker *worker, enum hang_verdict verdict, const char *text)
 {
 	struct pool *pool = arg;
@@ -327,6 +334,7 @@ static void on_died(void *arg, struct worker *worker, const struct worker_death 
 	bool slot_exceeds;
 	AUTO(mem_free_str) char *record = crash_record(worker, death, &verdict);
 
+	pool->exits[blame_cause(&death->blame)]++;
 	pool->events.event(pool->events.arg, death->blame.planned ? "info" : "warning", "worker.exit",
 			   worker->name, record);
 	if (worker->retiring && !pool->stopping) {
@@ -376,6 +384,7 @@ struct worker *pool_add_worker(struct pool *pool, int number)
 		.turn = on_turn,
 		.result = on_result,
 		.count_suspects = on_count_suspects,
+		.judged = on_judged,
 		.suspect = on_suspect,
 		.recycle = on_recycle,
 		.released = on_released,

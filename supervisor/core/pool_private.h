@@ -29,6 +29,7 @@ struct pool {
 	char *degraded;	   /* why; NULL while all is well */
 	int rolling;	   /* number of the worker being replaced in a rolling restart; 0 = none */
 	int rolling_last;
+	int64_t exits[BLAME_CAUSE_COUNT], hangs[HANG_VERDICT_COUNT]; /* since start */
 	bool stopping;
 	bool up_told, stumbled_told, stopped_told;
 };

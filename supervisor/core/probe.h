@@ -69,7 +69,7 @@ struct probe {
 	int trials; /* failed, made for a lane whose provider had failed: they count for no fails */
 	int64_t limited_since_ms; /* monotonic; 0 = not waiting out a rate limit */
 	int64_t call_ms;	  /* when the present call was permitted */
-	int64_t queued_ms;	  /* when it came into this node's queue */
+	int64_t queued_ms;	  /* since when its next call has waited */
 	bool cancelling;	  /* its run is being cancelled; a result that is paid for still wins */
 	bool lost; /* another node holds its lease: the answer under way still counts, no other is asked for
 		    */

@@ -136,6 +136,11 @@ void run_watch_on_turn(struct run_watch *watch, const char *run_id)
 		say_moving(watch, run_id);
 }
 
+int run_watch_stalled(const struct run_watch *watch)
+{
+	return watch->after_ms > 0 ? stall_count(watch->stall) : 0;
+}
+
 bool run_watch_is_stalled(const struct run_watch *watch, const char *run_id, int64_t *ret_since_ms)
 {
 	return watch->after_ms > 0 && stall_is(watch->stall, run_id, ret_since_ms);

@@ -29,4 +29,7 @@ void run_watch_on_turn(struct run_watch *watch, const char *run_id);
 /* Whether the run is stalled, and since when it has had no success, monotonic. */
 bool run_watch_is_stalled(const struct run_watch *watch, const char *run_id, int64_t *ret_since_ms);
 
+/* How many are. */
+int run_watch_stalled(const struct run_watch *watch);
+
 #endif

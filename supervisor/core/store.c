@@ -265,3 +265,16 @@ void store_start(struct store *store)
 	if (store->grants)
 		db_connect(store->grants);
 }
+
+void store_rest(struct store *store, const char *why)
+{
+	db_rest(store->queue, why);
+	db_rest(store->control, why);
+	db_rest(store->beat, why);
+	if (store->grants)
+		db_rest(store->grants, why);
+	store_boot_lost(store);
+	store_set_why(store, why);
+	store->node_id = 0;
+	store_claim_new_database(store);
+}

@@ -15,6 +15,7 @@
 
 struct db;
 struct handover;
+struct histogram;
 struct loop;
 struct spool_stat;
 struct store;
@@ -128,6 +129,8 @@ struct store_options {
 	void (*on_wake)(void *arg);
 	/* A run got its last outcome (status COMPLETED, FAILED or CANCELLED). */
 	void (*on_run_finished)(void *arg, const char *run_id, const char *status);
+	/* A run has reached its budget, and is to be paused; more than once perhaps. May be NULL. */
+	void (*on_over_budget)(void *arg, const char *run_id, const char *reason);
 	/* store_trouble() or store_is_holding() says something else than before. */
 	void (*on_trouble)(void *arg);
 	/* We do not hold the lease of this job any more: another node has it. */
@@ -150,6 +153,14 @@ const char *store_why_not_ready(const struct store *store);
 
 /* Reads the active pairs again soon (a command changed runs). Coalesced. */
 void store_reload_pairs(struct store *store);
+
+/* Closes all connections until store_start(), because another database takes the place of this one; `why` is
+ * one line. Nothing of this node's may be under way. The spool decides whether it belongs to what comes then,
+ * and this node registers there anew. */
+void store_rest(struct store *store, const char *why);
+
+/* The number of the newest migration that there is for the database; 0 before the first connect. */
+int store_newest_schema(const struct store *store);
 
 /* Claims up to the wanted numbers. `fn` is called once: with the jobs (perhaps none; `short_of[i]` tells that
  * want i gave fewer than asked), or jobs NULL when the claim failed or its fate is unknown. */
@@ -225,6 +236,9 @@ bool store_is_holding(const struct store *store);
 /* What is not in Postgres yet, and what the spool holds. */
 void store_spool_stat(const struct store *store, struct spool_stat *ret);
 
+/* How long ends of attempts took from store_finish() to their commit, since start; borrowed. */
+const struct histogram *store_record_delay(const struct store *store);
+
 /* The id of the database that the spool belongs to; NULL before the first connect. */
 const char *store_database_id(const struct store *store);
 
@@ -246,8 +260,9 @@ void store_event(struct store *store, const char *level, const char *kind, const
  * the database is away; NULL when there is none. Valid until the next turn of the loop. */
 const char *store_held_event(const struct store *store, const char *kind, const char *subject);
 
-/* Events older than this are removed: hourly, and when this changes; 0 = never. */
-void store_keep_events(struct store *store, int64_t keep_ms);
+/* Events, and the content of transcripts, that are older are removed: hourly, and when this changes; 0 =
+ * never. */
+void store_keep(struct store *store, int64_t events_ms, int64_t content_ms);
 
 /* Starts (or goes on with) cancelling a run's queued jobs in chunks; on_wake/on_run_finished tell the rest.
  */

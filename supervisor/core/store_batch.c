@@ -73,6 +73,11 @@ void store_batch_unpack(struct store *store, struct list *ret)
 	}
 }
 
+const struct histogram *store_record_delay(const struct store *store)
+{
+	return &store->record_delay;
+}
+
 bool store_batch_is_busy(const struct store *store)
 {
 	return store->sent_count > 0 || !list_is_empty(&store->waiting) || !list_is_empty(&store->turns) ||
@@ -106,6 +111,9 @@ static void ends_done(struct batch *batch, const struct db_rows *finished)
 	while (!list_is_empty(&batch->rows)) {
 		struct store_row *row = first_row(batch);
 
+		if (row->fate != ROW_RETURNED)
+			histogram_add(&store->record_delay,
+				      loop_now_ms(store->loop) - row->since_ms + row->age_ms);
 		if (goes_back(row) && row->delay_ms > 0)
 			store_upkeep_delayed(store, row->delay_ms);
 		else if (goes_back(row))

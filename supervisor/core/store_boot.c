@@ -313,6 +313,11 @@ static void apply_next(struct store *store)
 	join(store);
 }
 
+int store_newest_schema(const struct store *store)
+{
+	return store->migration_count > 0 ? store->migrations[store->migration_count - 1].version : 0;
+}
+
 static struct store_migration *find_migration(struct store *store, int64_t version)
 {
 	for (size_t i = 0; i < store->migration_count; i++)

@@ -126,13 +126,17 @@ static struct mark *mark_of(struct store *store, const struct store_want *want)
 	return mark;
 }
 
-void store_claim_trim(struct store *store, size_t active_pairs)
+void store_claim_new_database(struct store *store)
 {
-	if (store->claims > 0 || map_len(store->marks) <= active_pairs * MARKS_PER_PAIR_MAX + MARKS_MIN)
-		return;
 	free_values(store->marks);
 	map_free(&store->marks);
 	map_new(&store->marks);
+}
+
+void store_claim_trim(struct store *store, size_t active_pairs)
+{
+	if (store->claims == 0 && map_len(store->marks) > active_pairs * MARKS_PER_PAIR_MAX + MARKS_MIN)
+		store_claim_new_database(store);
 }
 
 static int64_t after_seq(const struct store *store, struct mark *mark)

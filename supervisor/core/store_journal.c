@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "io/jsontext.h"
 #include "io/loop.h"
@@ -128,6 +129,7 @@ static bool take_end_record(struct store *store, const struct spool_record *reco
 			    const struct jsontext *meta)
 {
 	int64_t fate = jsontext_number(meta, "fate", -1);
+	int64_t age_ms;
 	const struct store_end end = {
 		.job_id = record->job_id,
 		.attempt = record->attempt,
@@ -150,7 +152,8 @@ static bool take_end_record(struct store *store, const struct spool_record *reco
 
 	if (fate < STORE_COMPLETED || fate > STORE_LATER || !end.digest)
 		return false;
-	store_rows_take_end(store, record->seq, &end);
+	age_ms = clock_wall_ms() - record->at_ms;
+	store_rows_take_end(store, record->seq, age_ms > 0 ? age_ms : 0, &end);
 	return true;
 }
 
@@ -220,7 +223,7 @@ void store_finish(struct store *store, const struct store_end *end)
 	};
 
 	if (append(store, &record))
-		store_rows_take_end(store, record.seq, end);
+		store_rows_take_end(store, record.seq, 0, end);
 	store_batch_send(store, false);
 }
 

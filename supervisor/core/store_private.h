@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "core/store.h"
+#include "policy/histogram.h"
 
 struct batch;
 struct db;
@@ -72,15 +73,16 @@ struct store {
 	int64_t hold_until_ms; /* the server refused for a passing reason: nothing is sent before */
 	unsigned refusals;     /* of that sort in a row */
 	char *refusal;	       /* the last of them; NULL since a batch was taken */
+	struct histogram record_delay;
 
 	/* store_upkeep.c */
 	struct loop_timer *pairs_timer, *promote_timer, *prune_timer;
 	bool pairs_asked, pairs_again, promoting, pruning;
 	size_t active_pairs;
 	struct list cancels;
-	int64_t keep_events_ms; /* 0 = for ever */
+	int64_t keep_events_ms, keep_contents_ms; /* 0 = for ever */
 	int64_t prune_due_ms;
-	int64_t pruned; /* in the row of statements under way */
+	int64_t pruned_events, pruned_contents; /* in the row of statements under way */
 
 	/* store_beat.c */
 	struct loop_timer *beat_timer, *silence_timer, *fence_timer;
@@ -134,6 +136,8 @@ void store_claim_tell_lost(struct store *store, const struct db_reply *reply);
 /* Gives back what a lost answer left leased to us. 0, -EAGAIN while claims are under way, or as db_query. */
 int store_claim_reconcile(struct store *store, void (*done)(void *arg, const struct db_reply *reply))
 	__attribute__((warn_unused_result));
+/* Queues begin anew: so do the marks. */
+void store_claim_new_database(struct store *store);
 /* Drops marks of pairs that are gone. */
 void store_claim_trim(struct store *store, size_t active_pairs);
 

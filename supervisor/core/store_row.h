@@ -30,6 +30,7 @@ struct store_row {
 	struct list in_talk; /* turns: in the turns of its job that are not committed; alone once carried */
 	uint64_t seq;	     /* of its record in the spool; 0 = it has none */
 	int64_t since_ms;    /* handed over */
+	int64_t age_ms;	     /* of its record by then */
 	int64_t job_id;
 	int attempt;
 	enum store_row_fate fate;
@@ -55,9 +56,9 @@ struct store_row {
 /* Bytes with what it carries. */
 size_t store_row_weight(const struct store_row *row);
 
-/* From the spool or straight from the caller. */
+/* From the spool or straight from the caller; age_ms: of its record, 0 for a new one. */
 void store_rows_take_turn(struct store *store, uint64_t seq, const struct store_turn *turn);
-void store_rows_take_end(struct store *store, uint64_t seq, const struct store_end *end);
+void store_rows_take_end(struct store *store, uint64_t seq, int64_t age_ms, const struct store_end *end);
 
 /* The row, which no batch holds any more, is committed or superseded. store_rows_settled() follows once for
  * several. */

@@ -213,11 +213,12 @@ static void end_queue(struct store *store, struct store_row *row)
 	store->end_bytes += store_row_weight(row);
 }
 
-void store_rows_take_end(struct store *store, uint64_t seq, const struct store_end *end)
+void store_rows_take_end(struct store *store, uint64_t seq, int64_t age_ms, const struct store_end *end)
 {
 	struct store_row *row = row_new(store, seq, end->job_id, end->attempt,
 					(enum store_row_fate)end->fate);
 
+	row->age_ms = age_ms;
 	row->number = end->turn_count;
 	row->digest = mem_strdup(end->digest);
 	row->model_version = mem_strdup(end->model_version);

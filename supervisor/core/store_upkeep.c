@@ -1,6 +1,6 @@
 /* What the store does again and again while it is ready: reads the active pairs, promotes delayed jobs when
- * they are due, cancels in chunks, removes old events, beats. Each sort has at most one query under way; when
- * nothing is active, the busiest of them runs every 5 s. */
+ * they are due, cancels in chunks, removes what is too old, beats. Each sort has at most one query under way;
+ * when nothing is active, the busiest of them runs every 5 s. */
 
 #include "core/store_private.h"
 
@@ -271,6 +271,8 @@ void store_pause_run(struct store *store, const char *run_id, int64_t budget_e10
 
 	if (!store->ready)
 		return;
+	if (store->options.on_over_budget)
+		store->options.on_over_budget(store->options.arg, run_id, reason);
 	params = db_params_new();
 	db_param_int(params, store->node_id);
 	db_param_text(params, run_id);
@@ -281,24 +283,40 @@ void store_pause_run(struct store *store, const char *run_id, int64_t budget_e10
 		log_warning("store.pause", "run=%s why=\"the connection does not take queries\"", run_id);
 }
 
-/* Old events. Any node may remove them, at any time: the statement passes over what another is removing. */
+/* What is too old to be kept. Any node may remove it, at any time: the statement passes over what another is
+ * removing. */
+
+static void tell_pruned(struct store *store)
+{
+	AUTO(mem_free_str) char *data = NULL;
+
+	if (store->pruned_events + store->pruned_contents == 0)
+		return;
+	log_info("store.pruned", "events=%lld contents=%lld", (long long)store->pruned_events,
+		 (long long)store->pruned_contents);
+	data = mem_printf("{\"events\":%lld,\"contents\":%lld}", (long long)store->pruned_events,
+			  (long long)store->pruned_contents);
+	/* Else each hour's event would one day be what the next hour removes. */
+	if (store->pruned_contents > 0)
+		store_event(store, "info", "database.pruned", NULL, 0, "database", data);
+	store->pruned_events = store->pruned_contents = 0;
+}
 
 static void on_pruned(void *arg, const struct db_reply *reply)
 {
 	struct store *store = arg;
-	int64_t removed = 0;
+	bool more = false;
 
 	store->pruning = false;
-	if (store_answered(store, reply, "prune"))
-		removed = db_int(reply->rows, 0, 0);
-	store->pruned += removed;
-	if (removed < PRUNE_ROWS && store->pruned > 0) {
-		log_info("store.pruned", "events=%lld", (long long)store->pruned);
-		store->pruned = 0;
+	if (store_answered(store, reply, "prune")) {
+		store->pruned_events += db_int(reply->rows, 0, 0);
+		store->pruned_contents += db_int(reply->rows, 0, 1);
+		more = db_bool(reply->rows, 0, 2);
 	}
+	if (!more)
+		tell_pruned(store);
 	/* A failure waits for the next hour too. */
-	store->prune_due_ms = loop_now_ms(store->loop) +
-			      (removed == PRUNE_ROWS ? PRUNE_PAUSE_MS : PRUNE_EVERY_MS);
+	store->prune_due_ms = loop_now_ms(store->loop) + (more ? PRUNE_PAUSE_MS : PRUNE_EVERY_MS);
 	if (store->ready && !store->closing)
 		wait_to_prune(store);
 }
@@ -308,22 +326,24 @@ static void prune(void *arg)
 	struct store *store = arg;
 	struct db_params *params;
 
-	if (store->pruning || store->keep_events_ms == 0)
+	if (store->pruning || (store->keep_events_ms == 0 && store->keep_contents_ms == 0))
 		return;
 	params = db_params_new();
 	db_param_int(params, store->keep_events_ms);
+	db_param_int(params, store->keep_contents_ms);
 	db_param_int(params, PRUNE_ROWS);
-	store->pruning = db_query(store->control, "SELECT prune_events($1, $2)", params, on_pruned, store) ==
-			 0;
+	store->pruning = db_query(store->control, "SELECT * FROM prune($1, $2, $3)", params, on_pruned,
+				  store) == 0;
 	if (!store->pruning)
 		loop_timer_start(store->prune_timer, PRUNE_PAUSE_MS);
 }
 
-void store_keep_events(struct store *store, int64_t keep_ms)
+void store_keep(struct store *store, int64_t events_ms, int64_t content_ms)
 {
-	bool changed = store->keep_events_ms != keep_ms;
+	bool changed = store->keep_events_ms != events_ms || store->keep_contents_ms != content_ms;
 
-	store->keep_events_ms = keep_ms;
+	store->keep_events_ms = events_ms;
+	store->keep_contents_ms = content_ms;
 	if (!changed || !store->ready)
 		return;
 	store->prune_due_ms = loop_now_ms(store->loop);

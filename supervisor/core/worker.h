@@ -57,6 +57,8 @@ struct worker_events {
 	void (*result)(void *arg, struct worker *worker, struct probe *probe, const struct msg *msg);
 	/* How many of its pool are suspect, it included, and how many there are. */
 	void (*count_suspects)(void *arg, const struct worker *worker, int *ret_suspects, int *ret_size);
+	/* It does not answer, and this was found to ail it: before it is given another chance, or killed. */
+	void (*judged)(void *arg, enum hang_verdict verdict);
 	/* It does not answer, and is given another chance; `text` says why, in one line. */
 	void (*suspect)(void *arg, struct worker *worker, enum hang_verdict verdict, const char *text);
 	/* It has served, grown or aged enough: another is to take its place. Once a life. */

@@ -54,6 +54,7 @@ static void judge(struct worker *worker)
 	text = hang_text(verdict, signs.proc_state);
 	worker->verdict = verdict;
 	worker->ailment = text;
+	own->events.judged(own->events.arg, verdict);
 	if (verdict == HANG_DEAD) {
 		worker_fault(worker, WE_HUNG, "no pong to %d pings: %s", PING_MISSES, text);
 		return;

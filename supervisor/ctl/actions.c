@@ -231,10 +231,3 @@ int action_help(struct ctl *ctl)
 	ctl_complain("there is no command \"%s\"; `proctorctl --help` lists them", words);
 	return CTL_USAGE;
 }
-
-int action_completion(struct ctl *ctl)
-{
-	(void)ctl;
-	help_print_bash_completion(stdout);
-	return CTL_OK;
-}

@@ -14,10 +14,13 @@ int action_transcripts_export(struct ctl *ctl);
 int action_events(struct ctl *ctl);
 int action_config_check(struct ctl *ctl);
 int action_health(struct ctl *ctl);
+int action_backup(struct ctl *ctl);
+int action_restore(struct ctl *ctl);
 int action_psql(struct ctl *ctl);
 int action_version(struct ctl *ctl);
 int action_help(struct ctl *ctl);
 int action_completion(struct ctl *ctl);
+int action_top(struct ctl *ctl);
 
 /* Watches a run until it ends. */
 int watch_run(struct ctl *ctl, const char *run, int64_t interval_ms);

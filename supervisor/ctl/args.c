@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "ctl/words.h"
 
 struct parser {
 	int argc;
@@ -197,13 +198,6 @@ static const char *option_value(struct parser *parser, const char *word)
 	return NULL;
 }
 
-static bool option_is(const char *word, const char *name)
-{
-	size_t len = strlen(name);
-
-	return strncmp(word, name, len) == 0 && (word[len] == '\0' || word[len] == '=');
-}
-
 static int parse_color(struct parser *parser, const char *text)
 {
 	static const char *const words[] = { "auto", "always", "never" };
@@ -214,6 +208,17 @@ static int parse_color(struct parser *parser, const char *text)
 			return 0;
 		}
 	return refuse(parser, mem_printf("--color must be auto, always or never, not \"%s\"", text));
+}
+
+static int parse_columns(struct parser *parser, const char *text)
+{
+	json_t *names = parse_list(text, parser->out->columns);
+
+	json_decref(parser->out->columns);
+	parser->out->columns = names;
+	return json_array_size(names) > 0
+		       ? 0
+		       : refuse(parser, mem_strdup("--columns needs names of columns in UTF-8, such as a,b"));
 }
 
 /* 1 = it was a global option; 0 = it is none; -EINVAL. */
@@ -228,13 +233,18 @@ static int parse_global(struct parser *parser, const char *word)
 		out->version = true;
 	} else if (strcmp(word, "--json") == 0) {
 		out->json = true;
-	} else if (option_is(word, "--socket")) {
+	} else if (strcmp(word, "--no-pager") == 0) {
+		out->no_pager = true;
+	} else if (words_is_option(word, "--columns")) {
+		value = option_value(parser, word);
+		return value && parse_columns(parser, value) == 0 ? 1 : -EINVAL;
+	} else if (words_is_option(word, "--socket")) {
 		out->socket = option_value(parser, word);
 		return out->socket ? 1 : -EINVAL;
-	} else if (option_is(word, "--color")) {
+	} else if (words_is_option(word, "--color")) {
 		value = option_value(parser, word);
 		return value && parse_color(parser, value) == 0 ? 1 : -EINVAL;
-	} else if (option_is(word, "--timeout")) {
+	} else if (words_is_option(word, "--timeout")) {
 		value = option_value(parser, word);
 		if (!value)
 			return -EINVAL;
@@ -246,18 +256,6 @@ static int parse_global(struct parser *parser, const char *word)
 		return 0;
 	}
 	return 1;
-}
-
-static const struct command_arg *find_option(const struct command *command, const char *word)
-{
-	for (const struct command_arg *arg = command->args; arg && arg->name; arg++) {
-		AUTO(mem_free_str) char *dashed = args_option_name(arg->name);
-		AUTO(mem_free_str) char *option = mem_printf("--%s", dashed);
-
-		if (!(arg->flags & (ARG_POSITIONAL | ARG_WIRE)) && option_is(word, option))
-			return arg;
-	}
-	return NULL;
 }
 
 static int parse_option(struct parser *parser, const char *word)
@@ -272,7 +270,7 @@ static int parse_option(struct parser *parser, const char *word)
 		return r < 0 ? r : 0;
 	if (!command)
 		return refuse(parser, mem_printf("unknown option %s; `proctorctl --help` lists them", shown));
-	arg = find_option(command, word);
+	arg = words_find_option(command, word);
 	if (!arg)
 		return refuse(parser, mem_printf("`%s` has no option %s; `proctorctl %s --help` lists them",
 						 command->words, shown, command->words));
@@ -284,54 +282,6 @@ static int parse_option(struct parser *parser, const char *word)
 
 /* ---- words ---- */
 
-/* Whether `words` is a command (2), or the beginning of one (1). */
-static int match_words(const char *words, const struct command **ret)
-{
-	size_t len = strlen(words);
-	int best = 0;
-
-	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		const char *known = command_table[i].words;
-
-		if (!known || strncmp(known, words, len) != 0)
-			continue;
-		if (known[len] == '\0') {
-			*ret = &command_table[i];
-			return 2;
-		}
-		if (known[len] == ' ')
-			best = 1;
-	}
-	return best;
-}
-
-/* The letters that two words share at their beginning: enough to guess what was meant. */
-static size_t common_prefix(const char *a, const char *b)
-{
-	size_t len = 0;
-
-	while (a[len] && a[len] == b[len])
-		len++;
-	return len;
-}
-
-static const char *nearest_words(const char *words)
-{
-	const char *nearest = NULL;
-	size_t best = 1;
-
-	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		const char *known = command_table[i].words;
-		size_t shared = known ? common_prefix(known, words) : 0;
-
-		if (shared > best) {
-			best = shared;
-			nearest = known;
-		}
-	}
-	return nearest;
-}
-
 static int parse_word(struct parser *parser, const char *word)
 {
 	struct parsed_args *out = parser->out;
@@ -339,28 +289,20 @@ static int parse_word(struct parser *parser, const char *word)
 	char *words = out->words ? mem_printf("%s %s", out->words, word) : mem_strdup(word);
 	const char *nearest;
 
-	if (match_words(words, &out->command) > 0) {
+	if (words_match(words, &out->command) > 0) {
 		mem_set_str(&out->words, mem_strdup(words));
 		return 0;
 	}
-	nearest = nearest_words(words);
+	nearest = words_nearest(words);
 	return refuse(parser,
 		      mem_printf("there is no command \"%s\"%s%s%s; `proctorctl %s%s--help` lists them",
 				 words, nearest ? ": did you mean \"" : "", nearest ? nearest : "",
 				 nearest ? "\"?" : "", out->words ? out->words : "", out->words ? " " : ""));
 }
 
-static const struct command_arg *positional(const struct command *command, int number)
-{
-	for (const struct command_arg *arg = command->args; arg && arg->name; arg++)
-		if ((arg->flags & ARG_POSITIONAL) && (number-- == 0 || arg->type == COMMAND_LIST_OF))
-			return arg;
-	return NULL;
-}
-
 static int parse_positional(struct parser *parser, const char *word)
 {
-	const struct command_arg *arg = positional(parser->out->command, parser->positionals);
+	const struct command_arg *arg = words_positional(parser->out->command, parser->positionals);
 
 	if (!arg)
 		return refuse(parser,
@@ -376,7 +318,7 @@ static bool goes_on(const struct parser *parser, const char *word)
 	AUTO(mem_free_str) char *words = mem_printf("%s %s", parser->out->words, word);
 	const struct command *command;
 
-	return parser->positionals == 0 && match_words(words, &command) == 2;
+	return parser->positionals == 0 && words_match(words, &command) == 2;
 }
 
 static int parse_next(struct parser *parser)
@@ -402,7 +344,7 @@ static int check_complete(struct parser *parser)
 
 	if (out->help || out->version || !out->command)
 		return 0;
-	if (out->rest_count > 0 && command_id_of(out->command) != COMMAND_PSQL)
+	if (out->rest_count > 0 && !out->command->rest)
 		return refuse(parser, mem_printf("`%s` takes nothing behind --", out->words));
 	for (const struct command_arg *arg = out->command->args; arg && arg->name; arg++) {
 		AUTO(mem_free_str) char *option = NULL;
@@ -450,5 +392,6 @@ void args_free(struct parsed_args **parsed)
 	mem_free(&dead->words);
 	json_decref(dead->args);
 	json_decref(dead->own);
+	json_decref(dead->columns);
 	mem_free(&dead);
 }

@@ -24,6 +24,8 @@ struct parsed_args {
 	bool version;
 	const char *socket; /* NULL = not given; borrowed from argv */
 	bool json;
+	bool no_pager;
+	json_t *columns; /* names; NULL = not given */
 	enum args_color color;
 	int64_t timeout_ms;
 };

@@ -14,8 +14,9 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
+#include "ctl/first_aid.h"
 
-enum { CONNECT_TIMEOUT_S = 10, READ_CHUNK = 64 * 1024 };
+enum { POLL_MS = 1000, READ_CHUNK = 64 * 1024 };
 
 struct conn {
 	int fd;
@@ -25,44 +26,10 @@ struct conn {
 	bool send_failed; /* the daemon may still have said why */
 };
 
-/* What an error of connect() means here, and which command mends it. */
-static char *first_aid(const char *path, int error)
-{
-	switch (error) {
-	case ENOENT:
-		return mem_printf(
-			"no daemon has a socket at %s.\n"
-			"  Is it running?       systemctl status proctor   (start it: systemctl start "
-			"proctor)\n"
-			"  Another socket?      proctorctl --socket PATH …   or PROCTOR_SOCKET=PATH",
-			path);
-	case ECONNREFUSED:
-		return mem_printf(
-			"the socket %s is left over: its daemon is gone.\n"
-			"  Why did it end?      journalctl -u proctor -n 50\n"
-			"  Start it again:      systemctl start proctor   (it takes the socket over)",
-			path);
-	case EACCES:
-	case EPERM:
-		return mem_printf("you may not use %s.\n"
-				  "  Who may?             ls -l %s\n"
-				  "  Join its group:      sudo usermod -aG GROUP \"$USER\"   (then log in "
-				  "again), or use sudo",
-				  path, path);
-	case EAGAIN:
-	case ETIMEDOUT:
-		return mem_printf("the daemon behind %s does not take connections: it hangs or is overrun.\n"
-				  "  What is it doing?    journalctl -u proctor -n 50",
-				  path);
-	default:
-		return mem_printf("cannot connect to %s: %s", path, strerror(error));
-	}
-}
-
-int conn_open(const char *path, struct conn **ret, char **ret_error)
+int conn_open(const char *path, int64_t timeout_ms, struct conn **ret, char **ret_error)
 {
 	AUTO(fd_close) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct timeval patience = { .tv_sec = CONNECT_TIMEOUT_S };
+	struct timeval patience = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct conn *conn;
 
@@ -83,6 +50,11 @@ int conn_open(const char *path, struct conn **ret, char **ret_error)
 	conn->fd = fd_take(&fd);
 	*ret = conn;
 	return 0;
+}
+
+int conn_fd(const struct conn *conn)
+{
+	return conn->fd;
 }
 
 void conn_free(struct conn **conn)
@@ -146,10 +118,11 @@ static int read_line(struct conn *conn, int64_t timeout_ms, size_t *ret_len)
 		const char *bytes = buf_bytes(&conn->in);
 		size_t held = buf_len(&conn->in);
 		const char *newline = memchr(bytes + conn->scanned, '\n', held - conn->scanned);
-		int64_t left_ms = timeout_ms < 0 ? 1000 : deadline_ms - clock_now_ms();
+		int64_t left_ms = timeout_ms < 0 ? POLL_MS : deadline_ms - clock_now_ms();
 		struct pollfd poll_fd = { .fd = conn->fd, .events = POLLIN };
 		char *room;
 		ssize_t n;
+		int ready;
 
 		if (newline) {
 			*ret_len = (size_t)(newline - bytes);
@@ -157,9 +130,10 @@ static int read_line(struct conn *conn, int64_t timeout_ms, size_t *ret_len)
 			return 0;
 		}
 		conn->scanned = held;
-		if (left_ms <= 0)
+		ready = poll(&poll_fd, 1, left_ms > POLL_MS ? POLL_MS : left_ms > 0 ? (int)left_ms : 0);
+		if (ready <= 0 && left_ms <= 0)
 			return -ETIMEDOUT;
-		if (poll(&poll_fd, 1, left_ms > 1000 ? 1000 : (int)left_ms) <= 0)
+		if (ready <= 0)
 			continue;
 		room = buf_reserve(&conn->in, READ_CHUNK);
 		if (!room)
@@ -226,7 +200,7 @@ int conn_receive(struct conn *conn, int64_t timeout_ms, struct conn_reply *ret, 
 					timeout_ms / 1000);
 	else if (r == -EPIPE || r == -ECONNRESET)
 		*ret_error = mem_strdup(
-			"the daemon closed the connection; journalctl -u proctor -n 50 may tell why");
+			"the daemon closed the connection; journalctl -u proctord -n 50 may tell why");
 	else if (r < 0)
 		*ret_error = mem_printf("cannot read from the daemon: %s", strerror(-r));
 	if (r < 0)

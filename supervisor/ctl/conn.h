@@ -21,15 +21,23 @@ struct conn_reply {
 	json_t *error;
 };
 
-/* 0 or -errno. On an error *ret_error is fresh text: what is wrong, and what may mend it. */
-int conn_open(const char *path, struct conn **ret, char **ret_error) __attribute__((warn_unused_result));
+#define CONN_PATIENCE_MS 10000
+
+/* Waits at most timeout_ms, for this and for each sending. 0 or -errno. On an error *ret_error is fresh text:
+ * what is wrong, and what may mend it. */
+int conn_open(const char *path, int64_t timeout_ms, struct conn **ret, char **ret_error)
+	__attribute__((warn_unused_result));
 void conn_free(struct conn **conn);
 
 /* Sends one request; `args` is borrowed, NULL = none. */
 int conn_send(struct conn *conn, const char *cmd, json_t *args, char **ret_error)
 	__attribute__((warn_unused_result));
 
-/* Waits for the next reply; timeout_ms -1 = for ever. -ETIMEDOUT, -EPIPE when the daemon has gone, -EPROTO.
+/* To wait on; readable when conn_receive() may have something new. */
+int conn_fd(const struct conn *conn);
+
+/* Waits for the next reply; timeout_ms -1 = for ever, 0 = what is there already. -ETIMEDOUT, -EPIPE when the
+ * daemon has gone, -EPROTO.
  */
 int conn_receive(struct conn *conn, int64_t timeout_ms, struct conn_reply *ret, char **ret_error)
 	__attribute__((warn_unused_result));

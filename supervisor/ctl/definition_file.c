@@ -36,6 +36,10 @@ static int refuse(struct reading *reading, int line, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
+	/* What it quotes of the file may hold anything. */
+	for (char *c = message; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 127)
+			*c = ' ';
 	mem_set_str(&reading->error, mem_printf("%s:%d: %s", reading->name, line, message));
 	return -EINVAL;
 }

@@ -7,24 +7,14 @@
 #include "base/mem.h"
 #include "ctl/args.h"
 #include "ctl/text.h"
+#include "ctl/words.h"
 
-enum { ARGS_WIDTH = 28 };
-
-const struct help_entry help_options[] = {
-	{ "--socket PATH",
-	  "the daemon's control socket (default: $PROCTOR_SOCKET, else /run/proctor/proctor.sock)" },
-	{ "--json", "print the answer as JSON, as the daemon gave it" },
-	{ "--color WHEN", "auto (default), always or never" },
-	{ "--timeout DURATION", "how long to wait for an answer (default: 5m)" },
-	{ "-h, --help", "explain a command or a group of commands" },
-	{ "--version", "print the version of this program" },
-	{ NULL, NULL },
-};
+enum { GLOBAL_WIDTH = 20, ARGS_WIDTH = 28 };
 
 const struct help_entry help_exit_codes[] = {
 	{ "0", "done" },
 	{ "1", "what was asked for failed (a run watched ended FAILED, a check found a fault)" },
-	{ "2", "the command line is wrong" },
+	{ "2", "the command line is wrong, or an id was shortened so far that it stands for several" },
 	{ "3", "no daemon answers" },
 	{ "4", "the run watched was cancelled" },
 	{ "5", "the daemon refused: bad argument, not found, conflict, not allowed, unavailable" },
@@ -44,6 +34,15 @@ static void print_command_line(FILE *out, const struct command *command)
 	(void)fprintf(out, "  %-20s %s\n", command->words, command->summary);
 }
 
+static void print_global(FILE *out, const struct global_option *option)
+{
+	AUTO(mem_free_str) char *term = words_global_term(option);
+	size_t width = text_width(term);
+
+	(void)fprintf(out, "  %s%*s %s\n", term, width < GLOBAL_WIDTH ? (int)(GLOBAL_WIDTH - width) : 0, "",
+		      option->help);
+}
+
 void help_print_all(FILE *out)
 {
 	(void)fprintf(out, "Usage: proctorctl [OPTION…] COMMAND [ARGUMENT…]\n\n"
@@ -52,8 +51,8 @@ void help_print_all(FILE *out)
 		if (command_table[i].words)
 			print_command_line(out, &command_table[i]);
 	(void)fprintf(out, "\nOptions:\n");
-	for (const struct help_entry *entry = help_options; entry->term; entry++)
-		(void)fprintf(out, "  %-20s %s\n", entry->term, entry->help);
+	for (size_t i = 0; i < words_global_option_count; i++)
+		print_global(out, &words_global_options[i]);
 	(void)fprintf(out, "\nExit status:\n");
 	for (const struct help_entry *entry = help_exit_codes; entry->term; entry++)
 		(void)fprintf(out, "  %s  %s\n", entry->term, entry->help);
@@ -91,8 +90,8 @@ void help_print_usage(FILE *out, const struct command *command)
 		}
 		(void)fprintf(out, arg->flags & ARG_REQUIRED ? " %s" : " [%s]", help_placeholder(arg));
 	}
-	(void)fprintf(out, "%s%s", options ? " [OPTION…]" : "",
-		      command_id_of(command) == COMMAND_PSQL ? " [-- PSQL ARGUMENT…]" : "");
+	(void)fprintf(out, "%s%s%s%s", options ? " [OPTION…]" : "", command->rest ? " [-- " : "",
+		      command->rest ? command->rest : "", command->rest ? "]" : "");
 }
 
 void help_print_limits(FILE *out, const struct command_arg *arg)
@@ -170,159 +169,4 @@ int help_print_group(FILE *out, const char *word)
 	if (any)
 		(void)fprintf(out, "\n`proctorctl %s COMMAND --help` explains one command.\n", word);
 	return any ? 0 : -ENOENT;
-}
-
-/* ---- completion ---- */
-
-/* The choices of an option, as words. */
-static void print_choices(FILE *out, const char *choices)
-{
-	for (; *choices; choices++)
-		(void)fputc(*choices == '|' ? ' ' : *choices, out);
-}
-
-/* case "run start --format" in: what may follow an option. */
-static void print_value_cases(FILE *out, const struct command *command)
-{
-	for (const struct command_arg *arg = command->args; arg && arg->name; arg++) {
-		AUTO(mem_free_str) char *option = args_option_name(arg->name);
-
-		if ((arg->flags & (ARG_WIRE | ARG_POSITIONAL)) || arg->type == COMMAND_BOOL)
-			continue;
-		(void)fprintf(out, "\t\"%s --%s\") words=\"", command->words, option);
-		if (arg->choices)
-			print_choices(out, arg->choices);
-		(void)fprintf(out, "\" files=%s ;;\n", strcmp(arg->name, "output") == 0 ? "yes" : "no");
-	}
-}
-
-static void print_option_case(FILE *out, const struct command *command)
-{
-	bool files = false;
-
-	(void)fprintf(out, "\t\"%s\") words=\"--help --json", command->words);
-	for (const struct command_arg *arg = command->args; arg && arg->name; arg++) {
-		AUTO(mem_free_str) char *option = args_option_name(arg->name);
-
-		if (arg->flags & ARG_WIRE)
-			continue;
-		files = files || strcmp(arg->name, "file") == 0;
-		if (!(arg->flags & ARG_POSITIONAL)) {
-			(void)fprintf(out, " --%s", option);
-		} else if (arg->choices) {
-			(void)fputc(' ', out);
-			print_choices(out, arg->choices);
-		} else if (strcmp(arg->name, "run") == 0) {
-			(void)fprintf(out, " latest");
-		}
-	}
-	for (size_t i = 0, len = strlen(command->words); i < COMMAND_COUNT; i++) {
-		const char *other = command_table[i].words;
-
-		if (other && strncmp(other, command->words, len) == 0 && other[len] == ' ')
-			(void)fprintf(out, " %s", other + len + 1);
-	}
-	(void)fprintf(out, "\" files=%s ;;\n", files ? "yes" : "no");
-}
-
-/* Whether an earlier row begins with the same word. */
-static bool seen_before(size_t row, const char *words, size_t len)
-{
-	for (size_t i = 0; i < row; i++)
-		if (command_table[i].words && strncmp(command_table[i].words, words, len) == 0 &&
-		    (command_table[i].words[len] == ' ' || command_table[i].words[len] == '\0'))
-			return true;
-	return false;
-}
-
-static void print_first_words(FILE *out)
-{
-	(void)fprintf(out, "\t\"\") words=\"--help --json --socket --color --timeout --version");
-	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		const char *words = command_table[i].words;
-		size_t len = words ? strcspn(words, " ") : 0;
-
-		if (words && !seen_before(i, words, len))
-			(void)fprintf(out, " %.*s", (int)len, words);
-	}
-	(void)fprintf(out, "\" ;;\n");
-}
-
-static void print_group_case(FILE *out, size_t row)
-{
-	const char *words = command_table[row].words;
-	size_t len = strcspn(words, " ");
-
-	if (words[len] == '\0' || seen_before(row, words, len))
-		return;
-	(void)fprintf(out, "\t\"%.*s\") words=\"--help", (int)len, words);
-	for (size_t i = row; i < COMMAND_COUNT; i++) {
-		const char *other = command_table[i].words;
-
-		if (other && strncmp(other, words, len + 1) == 0)
-			(void)fprintf(out, " %s", other + len + 1);
-	}
-	(void)fprintf(out, "\" ;;\n");
-}
-
-/* A pattern of the words that another may follow; a word that stands twice in it does no harm. */
-static void print_group_pattern(FILE *out)
-{
-	(void)fputs("''", out);
-	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		const char *words = command_table[i].words;
-		size_t len = words ? strcspn(words, " ") : 0;
-
-		if (words && words[len] == ' ' &&
-		    (i == 0 || !command_table[i - 1].words ||
-		     strncmp(command_table[i - 1].words, words, len + 1) != 0))
-			(void)fprintf(out, " | %.*s", (int)len, words);
-	}
-}
-
-void help_print_bash_completion(FILE *out)
-{
-	(void)fputs("# bash completion for proctorctl, made by `proctorctl completion bash`.\n"
-		    "_proctorctl() {\n"
-		    "\tlocal current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}\n"
-		    "\tlocal command= word words= files=no skip=no\n"
-		    "\tfor word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-		    "\t\tif [ \"$skip\" = yes ]; then skip=no; continue; fi\n"
-		    "\t\tcase $word in\n"
-		    "\t\t--socket | --color | --timeout) skip=yes ;;\n"
-		    "\t\t-*) ;;\n"
-		    "\t\t*) case \"$command\" in ",
-		    out);
-	print_group_pattern(out);
-	(void)fputs(")\n"
-		    "\t\t\tcommand=${command:+$command }$word ;;\n"
-		    "\t\tesac ;;\n"
-		    "\t\tesac\n"
-		    "\tdone\n"
-		    "\tcase \"$previous\" in\n"
-		    "\t--socket) mapfile -t COMPREPLY < <(compgen -f -- \"$current\"); return ;;\n"
-		    "\t--color) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- \"$current\"); "
-		    "return ;;\n"
-		    "\tesac\n"
-		    "\tcase \"$command\" in\n",
-		    out);
-	print_first_words(out);
-	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		if (!command_table[i].words)
-			continue;
-		print_group_case(out, i);
-		print_option_case(out, &command_table[i]);
-	}
-	(void)fputs("\tesac\n\tcase \"$command $previous\" in\n", out);
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		if (command_table[i].words)
-			print_value_cases(out, &command_table[i]);
-	(void)fputs("\tesac\n"
-		    "\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
-		    "\tif [ \"$files\" = yes ]; then\n"
-		    "\t\tmapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY < <(compgen -f -- \"$current\")\n"
-		    "\tfi\n"
-		    "}\n"
-		    "complete -o filenames -F _proctorctl proctorctl\n",
-		    out);
 }

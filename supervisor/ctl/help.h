@@ -1,7 +1,7 @@
 #ifndef CTL_HELP_H
 #define CTL_HELP_H
 
-/* Help and completion, made from the command table. */
+/* Help, made from the command table. */
 
 #include <stdio.h>
 
@@ -13,7 +13,6 @@ struct help_entry {
 	const char *help; /* one line, no full stop */
 };
 
-extern const struct help_entry help_options[];	  /* those of every command */
 extern const struct help_entry help_exit_codes[]; /* "0", "1", … */
 
 /* All commands, the global options, the exit codes. */
@@ -34,8 +33,5 @@ const char *help_placeholder(const struct command_arg *arg);
 /* " (at least 1, at most 5) [1]": the range and what holds without it; nothing where there is nothing to say.
  */
 void help_print_limits(FILE *out, const struct command_arg *arg);
-
-/* A completion script for bash. */
-void help_print_bash_completion(FILE *out);
 
 #endif

@@ -12,6 +12,9 @@
 #include "ctl/actions.h"
 #include "ctl/ctl.h"
 #include "ctl/help.h"
+#include "ctl/pager.h"
+#include "ctl/table.h"
+#include "ctl/text.h"
 #include "ctl/view.h"
 
 #define DEFAULT_SOCKET "/run/proctor/proctor.sock"
@@ -25,8 +28,11 @@ static int (*const actions[COMMAND_COUNT])(struct ctl *ctl) = {
 	[COMMAND_EVENTS] = action_events,
 	[COMMAND_CONFIG_CHECK] = action_config_check,
 	[COMMAND_HEALTH] = action_health,
+	[COMMAND_BACKUP] = action_backup,
+	[COMMAND_RESTORE] = action_restore,
 	[COMMAND_PSQL] = action_psql,
 	[COMMAND_VERSION] = action_version,
+	[COMMAND_TOP] = action_top,
 	[COMMAND_HELP] = action_help,
 	[COMMAND_COMPLETION] = action_completion,
 };
@@ -45,7 +51,7 @@ void ctl_complain(const char *format, ...)
 int ctl_ask(struct ctl *ctl, const char *cmd, json_t *args, struct conn_reply *ret)
 {
 	AUTO(mem_free_str) char *error = NULL;
-	int r = ctl->conn ? 0 : conn_open(ctl->socket, &ctl->conn, &error);
+	int r = ctl->conn ? 0 : conn_open(ctl->socket, CONN_PATIENCE_MS, &ctl->conn, &error);
 
 	if (r == 0)
 		r = conn_send(ctl->conn, cmd, args, &error);
@@ -56,9 +62,12 @@ int ctl_ask(struct ctl *ctl, const char *cmd, json_t *args, struct conn_reply *r
 		return CTL_UNREACHABLE;
 	}
 	if (!ret->ok) {
-		ctl_complain("%s", ret->message);
+		bool ambiguous = strcmp(ret->code, "AMBIGUOUS") == 0;
+		AUTO(mem_free_str) char *message = text_clean(ret->message, strlen(ret->message));
+
+		ctl_complain("%s", message);
 		conn_reply_clear(ret);
-		return CTL_REFUSED;
+		return ambiguous ? CTL_USAGE : CTL_REFUSED;
 	}
 	return CTL_OK;
 }
@@ -76,6 +85,15 @@ void ctl_print_json(const struct ctl *ctl, const struct conn_reply *reply)
 	mem_free(&pretty);
 }
 
+static void show_paged(const struct ctl *ctl, const json_t *data)
+{
+	struct pager pager;
+
+	pager_start(&pager);
+	view_print(ctl, ctl->parsed->command, data);
+	pager_finish(&pager);
+}
+
 static int ask_and_show(struct ctl *ctl)
 {
 	struct conn_reply reply;
@@ -85,9 +103,39 @@ static int ask_and_show(struct ctl *ctl)
 		return code;
 	if (ctl->json)
 		ctl_print_json(ctl, &reply);
+	else if (ctl->terminal && ctl->parsed->command->paged && !ctl->parsed->no_pager)
+		show_paged(ctl, reply.data);
 	else
 		view_print(ctl, ctl->parsed->command, reply.data);
 	conn_reply_clear(&reply);
+	return CTL_OK;
+}
+
+/* Whether --columns makes sense here and its columns exist. */
+static int check_columns(const struct parsed_args *parsed)
+{
+	const struct column *columns = view_columns(command_id_of(parsed->command), parsed->args);
+	AUTO(mem_free_str) char *names = NULL;
+
+	if (!parsed->columns)
+		return CTL_OK;
+	if (parsed->json) {
+		ctl_complain("--columns chooses what people see; --json has everything, always");
+		return CTL_USAGE;
+	}
+	if (!columns) {
+		ctl_complain("`%s` shows no list to choose columns of", parsed->words);
+		return CTL_USAGE;
+	}
+	for (size_t i = 0; i < json_array_size(parsed->columns); i++) {
+		const char *name = json_string_value(json_array_get(parsed->columns, i));
+
+		if (table_find_column(columns, name))
+			continue;
+		names = table_column_names(columns);
+		ctl_complain("`%s` has no column \"%s\"; there are %s", parsed->words, name, names);
+		return CTL_USAGE;
+	}
 	return CTL_OK;
 }
 
@@ -136,7 +184,10 @@ static int run(const struct parsed_args *parsed)
 		.timeout_ms = parsed->timeout_ms,
 	};
 	enum command_id id = command_id_of(parsed->command);
-	int code = actions[id] ? actions[id](&ctl) : ask_and_show(&ctl);
+	int code = check_columns(parsed);
+
+	if (code == CTL_OK)
+		code = actions[id] ? actions[id](&ctl) : ask_and_show(&ctl);
 
 	conn_free(&ctl.conn);
 	mem_free(&ctl.socket);
@@ -157,7 +208,8 @@ int main(int argc, char **argv)
 	AUTO(args_free) struct parsed_args *parsed = NULL;
 	AUTO(mem_free_str) char *error = NULL;
 
-	(void)setlocale(LC_CTYPE, "");
+	/* All that is written is UTF-8, whatever the environment says; widths are counted by it. */
+	(void)setlocale(LC_CTYPE, "C.UTF-8");
 	(void)signal(SIGPIPE, SIG_DFL);
 	if (args_parse(argc - 1, argv + 1, &parsed, &error) < 0) {
 		ctl_complain("%s", error);

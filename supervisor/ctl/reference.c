@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "ctl/args.h"
 #include "ctl/help.h"
+#include "ctl/words.h"
 
 /* The body of a definition: a line each, so that notes keep their breaks. */
 static void print_definition(FILE *out, const char *text)
@@ -53,9 +54,11 @@ void reference_print(FILE *out)
 		if (command_table[i].words)
 			print_command(out, &command_table[i]);
 	(void)fputs("# OPTIONS\n\n", out);
-	for (const struct help_entry *entry = help_options; entry->term; entry++) {
-		(void)fprintf(out, "`%s`\n", entry->term);
-		print_definition(out, entry->help);
+	for (size_t i = 0; i < words_global_option_count; i++) {
+		AUTO(mem_free_str) char *term = words_global_term(&words_global_options[i]);
+
+		(void)fprintf(out, "`%s`\n", term);
+		print_definition(out, words_global_options[i].help);
 		(void)fputs("\n\n", out);
 	}
 	(void)fputs("# EXIT STATUS\n\n", out);

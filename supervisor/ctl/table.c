@@ -1,5 +1,6 @@
 #include "ctl/table.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -10,17 +11,28 @@
 #include "base/mem.h"
 #include "ctl/text.h"
 
-enum { GAP = 2, LEAST_SHRUNK = 8, NO_TERMINAL_WIDTH = 80 };
+enum {
+	GAP = 2,
+	LEAST_SHRUNK = 8,
+	READABLE = 20,
+	NO_TERMINAL_WIDTH = 80,
+	NO_TERMINAL_HEIGHT = 24,
+	BAR_CELLS = 10
+};
 
 struct table_style table_style_of(bool color, bool terminal)
 {
 	struct table_style style = { .color = color, .now_wall_ms = clock_wall_ms() };
 	struct winsize size;
 
-	if (terminal)
-		style.width = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0
-				      ? size.ws_col
-				      : NO_TERMINAL_WIDTH;
+	if (!terminal)
+		return style;
+	style.width = NO_TERMINAL_WIDTH;
+	style.height = NO_TERMINAL_HEIGHT;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+		style.width = size.ws_col;
+		style.height = size.ws_row;
+	}
 	return style;
 }
 
@@ -108,6 +120,17 @@ static char *iso_ago(const struct table_style *style, const json_t *value)
 	return at_ms < 0 ? mem_strdup("") : text_ago(at_ms, style->now_wall_ms);
 }
 
+static char *bar(const struct table_style *style, double share)
+{
+	struct buf text = BUF_INIT(0);
+	size_t len;
+
+	share = share < 0 ? 0 : share > 1 ? 1 : share;
+	text_put_bar(&text, share, style->bar_cells ? style->bar_cells : BAR_CELLS);
+	buf_putf(&text, " %3d%%", (int)(share * 100));
+	return buf_take(&text, &len);
+}
+
 char *table_cell(const struct table_style *style, enum column_kind kind, const json_t *value)
 {
 	if (!value || json_is_null(value))
@@ -127,6 +150,8 @@ char *table_cell(const struct table_style *style, enum column_kind kind, const j
 		return join_list(value);
 	case COLUMN_YES:
 		return mem_strdup(json_is_true(value) ? "yes" : "");
+	case COLUMN_BAR:
+		return bar(style, json_number_value(value));
 	case COLUMN_TEXT:
 	case COLUMN_STATUS:
 	case COLUMN_JSON:
@@ -140,19 +165,81 @@ static bool stands_right(enum column_kind kind)
 	return kind == COLUMN_COUNT || kind == COLUMN_MS || kind == COLUMN_USD;
 }
 
+/* A number that is cut would be another number. */
+static bool may_be_cut(enum column_kind kind)
+{
+	return !stands_right(kind) && kind != COLUMN_BAR;
+}
+
+/* ---- columns by name ---- */
+
+char *table_column_name(const struct column *column)
+{
+	char *name = mem_strdup(column->title);
+
+	for (char *at = name; *at; at++)
+		*at = *at == ' ' ? '-' : (char)tolower((unsigned char)*at);
+	return name;
+}
+
+char *table_column_names(const struct column *columns)
+{
+	struct buf names = BUF_INIT(0);
+	size_t len;
+
+	for (const struct column *column = columns; column->title; column++) {
+		AUTO(mem_free_str) char *name = table_column_name(column);
+
+		buf_putf(&names, "%s%s", column == columns ? "" : ", ", name);
+	}
+	return buf_take(&names, &len);
+}
+
+const struct column *table_find_column(const struct column *columns, const char *name)
+{
+	for (const struct column *column = columns; column->title; column++) {
+		AUTO(mem_free_str) char *known = table_column_name(column);
+
+		if (strcmp(known, name) == 0 || strcmp(column->path, name) == 0)
+			return column;
+	}
+	return NULL;
+}
+
 /* ---- tables ---- */
 
 struct layout {
-	const struct column *columns;
+	const struct column **columns;
 	size_t ncolumns, nrows;
 	char **cells;	/* row by row */
 	size_t *widths; /* 0 = the column is left out */
 };
 
+/* Those asked for, or all but the extra ones. */
+static void layout_choose(struct layout *layout, const struct table_style *style,
+			  const struct column *columns)
+{
+	size_t asked = json_array_size(style->only), all = 0;
+
+	while (columns[all].title)
+		all++;
+	layout->columns = mem_array(asked + all + 1, sizeof(*layout->columns));
+	for (size_t i = 0; i < asked; i++) {
+		const char *name = json_string_value(json_array_get(style->only, i));
+		const struct column *column = table_find_column(columns, name);
+
+		if (column)
+			layout->columns[layout->ncolumns++] = column;
+	}
+	for (size_t i = 0; !style->only && i < all; i++)
+		if (!columns[i].extra)
+			layout->columns[layout->ncolumns++] = &columns[i];
+}
+
 static void layout_fill(struct layout *layout, const struct table_style *style, const json_t *rows)
 {
 	for (size_t c = 0; c < layout->ncolumns; c++) {
-		const struct column *column = &layout->columns[c];
+		const struct column *column = layout->columns[c];
 		size_t widest = 0;
 
 		for (size_t r = 0; r < layout->nrows; r++) {
@@ -164,9 +251,9 @@ static void layout_fill(struct layout *layout, const struct table_style *style, 
 			if (text_width(cell) > widest && !(column->optional && strcmp(cell, "0") == 0))
 				widest = text_width(cell);
 		}
-		if (widest == 0 && column->optional)
+		if (widest == 0 && column->optional && !style->only)
 			continue;
-		layout->widths[c] = widest > strlen(column->title) ? widest : strlen(column->title);
+		layout->widths[c] = widest > text_width(column->title) ? widest : text_width(column->title);
 	}
 }
 
@@ -179,20 +266,33 @@ static size_t layout_width(const struct layout *layout)
 	return width > GAP ? width - GAP : 0;
 }
 
-/* Takes from the widest column that may shrink until all fits, or none can give more. */
-static void layout_shrink(struct layout *layout, size_t limit)
+/* Takes from the widest column that may shrink, or with `any` from the widest that is no number, until all
+ * fits or none is wider than `least`. */
+static void layout_shrink(struct layout *layout, size_t limit, size_t least, bool any)
 {
-	while (limit > 0 && layout_width(layout) > limit) {
+	while (layout_width(layout) > limit) {
 		size_t widest = SIZE_MAX;
 
 		for (size_t c = 0; c < layout->ncolumns; c++)
-			if (layout->columns[c].shrinks && layout->widths[c] > LEAST_SHRUNK &&
+			if ((any ? may_be_cut(layout->columns[c]->kind) : layout->columns[c]->shrinks) &&
+			    layout->widths[c] > least &&
 			    (widest == SIZE_MAX || layout->widths[c] > layout->widths[widest]))
 				widest = c;
 		if (widest == SIZE_MAX)
 			return;
 		layout->widths[widest]--;
 	}
+}
+
+/* A minor column goes before another gets hard to read. */
+static void layout_fit(struct layout *layout, size_t limit, bool chosen)
+{
+	layout_shrink(layout, limit, READABLE, false);
+	for (size_t c = layout->ncolumns; !chosen && c-- > 0;)
+		if (layout->columns[c]->minor && layout_width(layout) > limit)
+			layout->widths[c] = 0;
+	layout_shrink(layout, limit, LEAST_SHRUNK, false);
+	layout_shrink(layout, limit, LEAST_SHRUNK, true);
 }
 
 static void put_padding(FILE *out, size_t count)
@@ -211,10 +311,10 @@ static void put_cell(FILE *out, const struct layout *layout, size_t c, const cha
 	AUTO(mem_free_str) char *shown = mem_strndup(text, bytes);
 	size_t padding = cut ? width - text_width(shown) - 1 : width - taken;
 
-	if (stands_right(layout->columns[c].kind))
+	if (stands_right(layout->columns[c]->kind))
 		put_padding(out, padding);
 	(void)fprintf(out, "%s%s%s%s", before, shown, cut ? "…" : "", after);
-	if (!stands_right(layout->columns[c].kind) && !last)
+	if (!stands_right(layout->columns[c]->kind) && !last)
 		put_padding(out, padding);
 	if (!last)
 		put_padding(out, GAP);
@@ -236,13 +336,13 @@ static void print_rows(FILE *out, const struct table_style *style, const struct 
 
 	for (size_t c = 0; c < layout->ncolumns; c++)
 		if (layout->widths[c])
-			put_cell(out, layout, c, layout->columns[c].title, table_dim(style),
+			put_cell(out, layout, c, layout->columns[c]->title, table_dim(style),
 				 table_reset(style), c == last);
 	(void)fputc('\n', out);
 	for (size_t r = 0; r < layout->nrows; r++) {
 		for (size_t c = 0; c < layout->ncolumns; c++) {
 			const char *cell = layout->cells[r * layout->ncolumns + c];
-			bool status = layout->columns[c].kind == COLUMN_STATUS;
+			bool status = layout->columns[c]->kind == COLUMN_STATUS;
 			const char *color = status ? table_status_color(style, cell) : "";
 
 			if (layout->widths[c])
@@ -255,17 +355,18 @@ static void print_rows(FILE *out, const struct table_style *style, const struct 
 
 void table_print(FILE *out, const struct table_style *style, const struct column *columns, const json_t *rows)
 {
-	struct layout layout = { .columns = columns, .nrows = json_array_size(rows) };
+	struct layout layout = { .nrows = json_array_size(rows) };
 
-	while (columns[layout.ncolumns].title)
-		layout.ncolumns++;
+	layout_choose(&layout, style, columns);
 	layout.cells = mem_array(layout.nrows * layout.ncolumns + 1, sizeof(*layout.cells));
 	layout.widths = mem_array(layout.ncolumns + 1, sizeof(*layout.widths));
 	layout_fill(&layout, style, rows);
-	layout_shrink(&layout, style->width);
+	if (style->width > 0)
+		layout_fit(&layout, style->width, style->only != NULL);
 	print_rows(out, style, &layout);
 	for (size_t i = 0; i < layout.nrows * layout.ncolumns; i++)
 		mem_free(&layout.cells[i]);
+	mem_free(&layout.columns);
 	mem_free(&layout.cells);
 	mem_free(&layout.widths);
 }
@@ -276,8 +377,8 @@ void table_print_object(FILE *out, const struct table_style *style, const struct
 	size_t widest = 0;
 
 	for (const struct column *column = columns; column->title; column++)
-		if (strlen(column->title) > widest)
-			widest = strlen(column->title);
+		if (text_width(column->title) > widest)
+			widest = text_width(column->title);
 	for (const struct column *column = columns; column->title; column++) {
 		AUTO(mem_free_str)
 		char *cell = table_cell(style, column->kind, table_lookup(object, column->path));
@@ -285,8 +386,8 @@ void table_print_object(FILE *out, const struct table_style *style, const struct
 
 		if (!*cell && column->optional)
 			continue;
-		(void)fprintf(out, "%s%-*s%s  %s%s%s\n", table_dim(style), (int)widest, column->title,
-			      table_reset(style), color, *cell ? cell : "-",
-			      *color ? table_reset(style) : "");
+		(void)fprintf(out, "%s%s%*s%s  %s%s%s\n", table_dim(style), column->title,
+			      (int)(widest - text_width(column->title)), "", table_reset(style), color,
+			      *cell ? cell : "-", *color ? table_reset(style) : "");
 	}
 }

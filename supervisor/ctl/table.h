@@ -2,7 +2,8 @@
 #define CTL_TABLE_H
 
 /* Tables for people, made from a list of JSON objects by a declaration of columns. Numbers stand to the
- * right. On a terminal too narrow for all, the columns that may shrink are cut, with an ellipsis. */
+ * right. On a terminal too narrow for all, the columns that may shrink are cut, with an ellipsis; then minor
+ * ones are left out, from the right; then any text is cut, the widest first. */
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -19,6 +20,7 @@ enum column_kind {
 	COLUMN_USD,
 	COLUMN_LIST, /* of texts, with commas */
 	COLUMN_YES,  /* a truth: "yes" or "" */
+	COLUMN_BAR,  /* a share, 0 to 1, drawn, and in percent */
 	COLUMN_JSON,
 };
 
@@ -28,16 +30,30 @@ struct column {
 	enum column_kind kind;
 	bool shrinks;  /* may be cut when the terminal is narrow */
 	bool optional; /* left out when every cell is empty or 0 */
+	bool minor;    /* left out when the terminal is too narrow */
+	bool extra;    /* shown only when it is asked for by name */
 };
 
 struct table_style {
 	bool color;
-	size_t width; /* of the terminal; 0 = no limit */
+	size_t width;  /* of the terminal; 0 = no limit */
+	size_t height; /* likewise, in lines */
 	int64_t now_wall_ms;
+	size_t bar_cells;   /* of a COLUMN_BAR; 0 = 10 */
+	const json_t *only; /* names of the columns to show, in their order; NULL = all but extra ones */
 };
 
 /* Of this process's stdout. */
 struct table_style table_style_of(bool color, bool terminal);
+
+/* What a column is called on the command line: its title in small letters, "-" for a space. Fresh. */
+char *table_column_name(const struct column *column) __attribute__((warn_unused_result));
+
+/* The names of all, with commas. Fresh. */
+char *table_column_names(const struct column *columns) __attribute__((warn_unused_result));
+
+/* The column of that name, or of that path; NULL when there is none. */
+const struct column *table_find_column(const struct column *columns, const char *name);
 
 /* `rows` is an array of objects; nothing but the header is printed for an empty one. */
 void table_print(FILE *out, const struct table_style *style, const struct column *columns,

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <wchar.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 enum { MS_S = 1000, MS_MIN = 60 * MS_S, MS_H = 60 * MS_MIN, MS_DAY = 24 * MS_H };
@@ -60,6 +62,19 @@ char *text_short_count(int64_t number)
 		if (number >= units[i].from)
 			return mem_printf("%.1f%s", (double)number / units[i].unit, units[i].suffix);
 	return text_count(number);
+}
+
+char *text_bytes(int64_t bytes)
+{
+	static const char *const units[] = { "kB", "MB", "GB", "TB" };
+	double amount = (double)bytes / 1e3;
+	size_t unit = 0;
+
+	while (amount >= 1e3 && unit + 1 < ARRAY_LEN(units)) {
+		amount /= 1e3;
+		unit++;
+	}
+	return mem_printf("%.1f %s", amount, units[unit]);
 }
 
 char *text_usd(double usd)
@@ -156,17 +171,12 @@ char *text_clean_line(const char *text)
 	return clean;
 }
 
-/* 0, 1 or 2 columns. The ranges of wide characters are Unicode's East Asian Wide, roughly. */
+/* 0, 1 or 2 columns, by the locale's character types. What it does not know takes one. */
 static size_t columns(uint32_t point)
 {
-	if ((point >= 0x300 && point <= 0x36f) || point == 0x200d || (point >= 0xfe00 && point <= 0xfe0f))
-		return 0;
-	if ((point >= 0x1100 && point <= 0x115f) || (point >= 0x2e80 && point <= 0xa4cf) ||
-	    (point >= 0xac00 && point <= 0xd7a3) || (point >= 0xf900 && point <= 0xfaff) ||
-	    (point >= 0xfe30 && point <= 0xfe6f) || (point >= 0xff00 && point <= 0xff60) ||
-	    (point >= 0x1f300 && point <= 0x1faff) || (point >= 0x20000 && point <= 0x3fffd))
-		return 2;
-	return 1;
+	int width = wcwidth((wchar_t)point);
+
+	return width < 0 ? 1 : (size_t)width;
 }
 
 size_t text_width(const char *text)
@@ -200,4 +210,34 @@ size_t text_fit(const char *text, size_t width)
 		at += bytes;
 	}
 	return at;
+}
+
+size_t text_fit_colored(const char *text, size_t width, size_t *ret_taken)
+{
+	size_t at = 0, taken = 0;
+
+	while (text[at]) {
+		size_t run = strcspn(text + at, "\033");
+		AUTO(mem_free_str) char *plain = mem_strndup(text + at, run);
+		size_t fits = text_fit(plain, width - taken);
+		AUTO(mem_free_str) char *shown = mem_strndup(plain, fits);
+
+		at += fits;
+		taken += text_width(shown);
+		if (fits < run || !text[at])
+			break;
+		at += strcspn(text + at, "m");
+		at += text[at] == 'm';
+	}
+	if (ret_taken)
+		*ret_taken = taken;
+	return at;
+}
+
+void text_put_bar(struct buf *out, double share, size_t cells)
+{
+	size_t full = share <= 0 ? 0 : share >= 1 ? cells : (size_t)(share * (double)cells);
+
+	for (size_t i = 0; i < cells; i++)
+		buf_puts(out, i < full ? "█" : "░");
 }

@@ -18,9 +18,18 @@ static const struct column crash_columns[] = {
 	{ .title = "HELD", .path = "held", .kind = COLUMN_COUNT, .optional = true },
 	{ .title = "BLAMED", .path = "blame", .optional = true },
 	{ .title = "NEXT", .path = "next", .optional = true },
-	{ .title = "STACK", .path = "hasStack", .kind = COLUMN_YES, .optional = true },
+	{ .title = "STACK", .path = "hasStack", .kind = COLUMN_YES, .optional = true, .minor = true },
 	{ .title = "REASON", .path = "reason", .shrinks = true, .optional = true },
+	{ .title = "KIND", .path = "kind", .extra = true },
+	{ .title = "AT", .path = "at", .extra = true },
+	{ .title = "NODE", .path = "nodeId", .extra = true },
+	{ .title = "FAILURES", .path = "failures", .kind = COLUMN_COUNT, .extra = true },
 	{ .title = NULL },
+};
+
+const struct view_list view_crash_lists[] = {
+	{ .command = COMMAND_CRASHES, .columns = crash_columns, .none = "No crashes are recorded." },
+	{ .columns = NULL },
 };
 
 static const struct column crash_fields[] = {
@@ -69,14 +78,8 @@ void view_crash(const struct table_style *style, const json_t *crash)
 
 bool view_crashes(const struct table_style *style, const struct command *command, const json_t *data)
 {
-	switch (command_id_of(command)) {
-	case COMMAND_CRASHES:
-		view_items(style, crash_columns, data, "No crashes are recorded.");
-		return true;
-	case COMMAND_CRASHES_SHOW:
-		view_crash(style, data);
-		return true;
-	default:
+	if (command_id_of(command) != COMMAND_CRASHES_SHOW)
 		return false;
-	}
+	view_crash(style, data);
+	return true;
 }

@@ -12,15 +12,23 @@ static const struct column provider_columns[] = {
 	{ .title = "PROVIDER", .path = "provider" },
 	{ .title = "STATE", .path = "state", .kind = COLUMN_STATUS },
 	{ .title = "HEALTH", .path = "health.verdict", .kind = COLUMN_STATUS, .optional = true },
-	{ .title = "KEY", .path = "keyEnv" },
-	{ .title = "REQ/MIN", .path = "requestsPerMinute", .kind = COLUMN_COUNT },
+	{ .title = "KEY", .path = "keyEnv", .minor = true },
+	{ .title = "REQ/MIN", .path = "requestsPerMinute", .kind = COLUMN_COUNT, .minor = true },
 	{ .title = "IN FLIGHT", .path = "inFlight", .kind = COLUMN_COUNT },
 	{ .title = "QUEUED", .path = "queued", .kind = COLUMN_COUNT },
-	{ .title = "CALLS", .path = "calls", .kind = COLUMN_COUNT },
-	{ .title = "DONE", .path = "completed", .kind = COLUMN_COUNT },
+	{ .title = "CALLS", .path = "calls", .kind = COLUMN_COUNT, .minor = true },
+	{ .title = "DONE", .path = "completed", .kind = COLUMN_COUNT, .minor = true },
 	{ .title = "FAILED", .path = "failed", .kind = COLUMN_COUNT },
 	{ .title = "WAITS FOR", .path = "why", .shrinks = true, .optional = true },
 	{ .title = "UNTIL", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
+	{ .title = "RETRIED", .path = "retried", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "RATE LIMITED", .path = "limited", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "TURNS", .path = "turns", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "BREAKER", .path = "breaker", .extra = true },
+	{ .title = "BASE URL", .path = "baseUrl", .extra = true },
+	{ .title = "CONCURRENCY", .path = "concurrency", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "LAST SUCCESS", .path = "lastSuccessMs", .kind = COLUMN_UNTIL, .extra = true },
+	{ .title = "LAST ERROR", .path = "lastError", .shrinks = true, .extra = true },
 	{ .title = NULL },
 };
 
@@ -83,9 +91,13 @@ static const struct column worker_columns[] = {
 	{ .title = "DONE", .path = "jobsDone", .kind = COLUMN_COUNT },
 	{ .title = "RESTARTS", .path = "restarts", .kind = COLUMN_COUNT },
 	{ .title = "UP", .path = "upMs", .kind = COLUMN_MS },
-	{ .title = "PONG AGO", .path = "lastPongMs", .kind = COLUMN_MS },
+	{ .title = "PONG AGO", .path = "lastPongMs", .kind = COLUMN_MS, .minor = true },
 	{ .title = "STARTS IN", .path = "nextStartMs", .kind = COLUMN_MS, .optional = true },
 	{ .title = "LAST DEATH", .path = "lastDeath", .shrinks = true, .optional = true },
+	{ .title = "BOOT TOOK", .path = "bootMs", .kind = COLUMN_MS, .extra = true },
+	{ .title = "MEMORY KB", .path = "rssKb", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "VERSION", .path = "version", .extra = true },
+	{ .title = "PYTHON", .path = "python", .extra = true },
 	{ .title = NULL },
 };
 
@@ -184,6 +196,19 @@ static const struct column health_fields[] = {
 	{ .title = NULL },
 };
 
+const struct view_list view_daemon_lists[] = {
+	{ .command = COMMAND_WORKERS_LIST, .columns = worker_columns, .none = "There are no such workers." },
+	{ .command = COMMAND_WORKERS_RESTART, .columns = worker_columns, .none = "There are no workers." },
+	{ .command = COMMAND_WORKERS_SCALE, .columns = worker_columns, .none = "There are no workers." },
+	{ .command = COMMAND_PROVIDERS_LIST,
+	  .columns = provider_columns,
+	  .none = "There are no such providers." },
+	{ .command = COMMAND_CONFIG_SHOW,
+	  .columns = config_columns,
+	  .none = "Everything is at its default." },
+	{ .columns = NULL },
+};
+
 /* ---- by command ---- */
 
 static void print_notes(const struct table_style *style, const json_t *notes)
@@ -269,16 +294,8 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 	case COMMAND_SERVICES_START:
 		view_tree(style, data);
 		return true;
-	case COMMAND_WORKERS_LIST:
-	case COMMAND_WORKERS_RESTART:
-	case COMMAND_WORKERS_SCALE:
-		view_items(style, worker_columns, data, "There are no workers.");
-		return true;
 	case COMMAND_WORKERS_SHOW:
 		print_worker(style, data);
-		return true;
-	case COMMAND_PROVIDERS_LIST:
-		view_items(style, provider_columns, data, "There are no providers.");
 		return true;
 	case COMMAND_PROVIDERS_SHOW:
 	case COMMAND_PROVIDERS_PAUSE:
@@ -288,12 +305,12 @@ bool view_daemon(const struct table_style *style, const struct command *command,
 	case COMMAND_SPOOL:
 		table_print_object(stdout, style, spool_fields, data);
 		return true;
+	case COMMAND_METRICS:
+		(void)fputs(json_string_value(json_object_get(data, "text")), stdout);
+		return true;
 	case COMMAND_HEALTH:
 		table_print_object(stdout, style, health_fields, data);
 		view_section(style, check_columns, json_object_get(data, "providers"));
-		return true;
-	case COMMAND_CONFIG_SHOW:
-		view_items(style, config_columns, data, "Everything is at its default.");
 		return true;
 	case COMMAND_CONFIG_CHECK:
 		print_changes(style, data);

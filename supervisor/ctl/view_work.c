@@ -53,9 +53,14 @@ static const struct column run_columns[] = {
 	{ .title = "TOTAL", .path = "progress.total", .kind = COLUMN_COUNT },
 	{ .title = "COST", .path = "costUsd", .kind = COLUMN_USD, .optional = true },
 	{ .title = "BUDGET", .path = "budgetUsd", .kind = COLUMN_USD, .optional = true },
-	{ .title = "CREATED", .path = "createdAt", .kind = COLUMN_TIME },
+	{ .title = "CREATED", .path = "createdAt", .kind = COLUMN_TIME, .minor = true },
 	{ .title = "WAITING FOR", .path = "waitsFor", .shrinks = true, .optional = true },
-	{ .title = "MODELS", .path = "models", .kind = COLUMN_LIST, .shrinks = true },
+	{ .title = "MODELS", .path = "models", .kind = COLUMN_LIST, .shrinks = true, .minor = true },
+	{ .title = "CANCELLED", .path = "progress.cancelled", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "PRIORITY", .path = "priority", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "STARTED", .path = "startedAt", .kind = COLUMN_TIME, .extra = true },
+	{ .title = "FINISHED", .path = "finishedAt", .kind = COLUMN_TIME, .extra = true },
+	{ .title = "PAUSED BECAUSE", .path = "pauseReason", .shrinks = true, .extra = true },
 	{ .title = NULL },
 };
 
@@ -119,6 +124,13 @@ static const struct column transcript_columns[] = {
 	{ .title = "TOKENS", .path = "tokenCount", .kind = COLUMN_COUNT },
 	{ .title = "TOOK", .path = "durationMs", .kind = COLUMN_MS },
 	{ .title = "COST", .path = "costUsd", .kind = COLUMN_USD, .optional = true },
+	{ .title = "MODEL VERSION", .path = "modelVersion", .shrinks = true, .extra = true },
+	{ .title = "SCENARIO NAME", .path = "scenarioName", .shrinks = true, .extra = true },
+	{ .title = "INPUT TOKENS", .path = "inputTokens", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "OUTPUT TOKENS", .path = "outputTokens", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "REASONING TOKENS", .path = "reasoningTokens", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "CREATED", .path = "createdAt", .kind = COLUMN_TIME, .extra = true },
+	{ .title = "RUN", .path = "runId", .extra = true },
 	{ .title = NULL },
 };
 
@@ -133,6 +145,7 @@ static const struct column transcript_fields[] = {
 	{ .title = "Tokens", .path = "tokenCount", .kind = COLUMN_COUNT },
 	{ .title = "Took", .path = "durationMs", .kind = COLUMN_MS },
 	{ .title = "Cost", .path = "costUsd", .kind = COLUMN_USD, .optional = true },
+	{ .title = "Content removed", .path = "content.removedAt", .kind = COLUMN_TIME, .optional = true },
 	{ .title = NULL },
 };
 
@@ -165,7 +178,7 @@ static const struct column job_model_columns[] = {
 	{ .title = NULL },
 };
 
-static const struct column job_columns[] = {
+const struct column view_job_columns[] = {
 	{ .title = "JOB", .path = "jobId" },
 	{ .title = "MODEL", .path = "modelId", .shrinks = true },
 	{ .title = "SCENARIO", .path = "scenarioKey", .shrinks = true },
@@ -176,6 +189,10 @@ static const struct column job_columns[] = {
 	{ .title = "WAITING FOR", .path = "why", .shrinks = true, .optional = true },
 	{ .title = "UNTIL", .path = "untilMs", .kind = COLUMN_UNTIL, .optional = true },
 	{ .title = "ERROR", .path = "error.message", .shrinks = true, .optional = true },
+	{ .title = "RUN", .path = "runId", .extra = true },
+	{ .title = "LANE", .path = "lane", .extra = true },
+	{ .title = "FAILS", .path = "fails", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "NODE", .path = "nodeId", .kind = COLUMN_COUNT, .extra = true },
 	{ .title = NULL },
 };
 
@@ -240,28 +257,41 @@ static void print_transcript(const struct table_style *style, const json_t *data
 		print_turn(style, json_array_get(turns, i));
 }
 
-static void print_transcripts(const struct table_style *style, const json_t *data)
+static void print_next(const struct table_style *style, const json_t *data)
 {
 	const char *next = json_string_value(json_object_get(data, "next"));
 
-	view_items(style, transcript_columns, data, "No transcripts yet.");
+	(void)style;
 	if (next)
 		(void)printf("More: --after %s\n", next);
 }
 
-static void print_jobs(const struct table_style *style, const json_t *data)
+/* Of one run, its models too. */
+static void print_job_models(const struct table_style *style, const json_t *data)
 {
 	const json_t *items = json_object_get(data, "items");
-	const json_t *first = json_array_get(items, 0);
 
-	if (json_object_get(first, "jobId")) {
-		table_print(stdout, style, job_columns, items);
-		return;
-	}
-	view_items(style, job_count_columns, data, "Nothing is queued.");
 	if (json_array_size(items) == 1)
-		view_section(style, job_model_columns, json_object_get(first, "models"));
+		view_section(style, job_model_columns, json_object_get(json_array_get(items, 0), "models"));
 }
+
+const struct view_list view_work_lists[] = {
+	{ .command = COMMAND_DEFINITION_LIST,
+	  .columns = definition_columns,
+	  .none = "No definitions yet: import one with `proctorctl definition import FILE`." },
+	{ .command = COMMAND_RUN_LIST,
+	  .columns = run_columns,
+	  .none = "No such runs: start one with `proctorctl run start`." },
+	{ .command = COMMAND_TRANSCRIPTS_LIST,
+	  .columns = transcript_columns,
+	  .none = "No such transcripts yet.",
+	  .more = print_next },
+	{ .command = COMMAND_JOBS,
+	  .columns = job_count_columns,
+	  .none = "Nothing is queued.",
+	  .more = print_job_models },
+	{ .columns = NULL },
+};
 
 void view_event(const struct table_style *style, const json_t *event)
 {
@@ -304,9 +334,6 @@ static void print_run_line(const struct table_style *style, const json_t *data)
 static bool view_run(const struct table_style *style, const struct command *command, const json_t *data)
 {
 	switch (command_id_of(command)) {
-	case COMMAND_RUN_LIST:
-		view_items(style, run_columns, data, "No runs: start one with `proctorctl run start`.");
-		return true;
 	case COMMAND_RUN_SHOW:
 		print_run(style, data);
 		return true;
@@ -330,21 +357,11 @@ static bool view_run(const struct table_style *style, const struct command *comm
 bool view_work(const struct table_style *style, const struct command *command, const json_t *data)
 {
 	switch (command_id_of(command)) {
-	case COMMAND_DEFINITION_LIST:
-		view_items(style, definition_columns, data,
-			   "No definitions yet: import one with `proctorctl definition import FILE`.");
-		return true;
 	case COMMAND_DEFINITION_SHOW:
 		print_definition(style, data);
 		return true;
-	case COMMAND_TRANSCRIPTS_LIST:
-		print_transcripts(style, data);
-		return true;
 	case COMMAND_TRANSCRIPTS_SHOW:
 		print_transcript(style, data);
-		return true;
-	case COMMAND_JOBS:
-		print_jobs(style, data);
 		return true;
 	case COMMAND_EVENTS:
 		print_events(style, data);

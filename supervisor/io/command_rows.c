@@ -18,11 +18,13 @@
 	{ .name = "run",                                                                                     \
 	  .type = COMMAND_STRING,                                                                            \
 	  .flags = ARG_REQUIRED | ARG_POSITIONAL,                                                            \
+	  .ref = REF_RUN,                                                                                    \
 	  .placeholder = "RUN",                                                                              \
 	  .help = "the run's id, a beginning of it that no other has, or `latest`" },
 #define RUN_MODEL_ARG                                                                                        \
 	{ .name = "model",                                                                                   \
 	  .type = COMMAND_STRING,                                                                            \
+	  .ref = REF_MODEL,                                                                                  \
 	  .placeholder = "MODEL",                                                                            \
 	  .help = "only this model of the run" },
 #define LIMIT_ARG(standard, most)                                                                            \
@@ -47,6 +49,7 @@
 	{ .name = "name",                                                                                    \
 	  .type = COMMAND_STRING,                                                                            \
 	  .flags = ARG_REQUIRED | ARG_POSITIONAL,                                                            \
+	  .ref = REF_NODE,                                                                                   \
 	  .placeholder = "NAME",                                                                             \
 	  .help = "its name, as `tree` shows it" },
 #define REASON_ARG                                                                                           \
@@ -77,6 +80,30 @@ const struct command command_table[COMMAND_COUNT] = {
 		.role = COMMAND_READ,
 		.summary = "What the daemon, its workers, providers and database are doing",
 	},
+	[COMMAND_TOP] = {
+		.name = "top",
+		.words = "top",
+		.place = COMMAND_IN_CLIENT,
+		.role = COMMAND_READ,
+		.summary = "Live view of providers, workers, runs and trouble, on the whole terminal",
+		.args = ARGS({ .name = "interval",
+			       .type = COMMAND_DURATION,
+			       .min = 100,
+			       .max = 3600000,
+			       .fallback = "1s",
+			       .help = "how often to look" },
+			     { .name = "view",
+			       .type = COMMAND_STRING,
+			       .choices = "all|providers|workers|runs|events",
+			       .fallback = "all",
+			       .help = "what to show first" },
+			     { .name = "once",
+			       .type = COMMAND_BOOL,
+			       .help = "print one picture and end; with --json, what it is made of" }, ),
+		.notes = "Keys: 1 to 5 or Tab choose the view; s sorts by the next column, r turns the order round; arrows,\n"
+			 "j, k, PgUp and PgDn scroll; space looks at once; q ends. A daemon that goes away is waited for.",
+		.examples = "proctorctl top\nproctorctl top --view runs\nproctorctl top --once --json",
+	},
 	[COMMAND_TREE] = {
 		.name = "tree",
 		.words = "tree",
@@ -104,6 +131,11 @@ const struct command command_table[COMMAND_COUNT] = {
 		.words = "workers list",
 		.role = COMMAND_READ,
 		.summary = "The worker processes, their state and load",
+		.args = ARGS({ .name = "state",
+			       .type = COMMAND_STRING,
+			       .choices = "down|starting|booting|ready|suspect|draining|stopping|killing|parked",
+			       .help = "only those in this state" },
+			     { .name = "pool", .type = COMMAND_STRING, .help = "only those of this pool" }, ),
 	},
 	[COMMAND_WORKERS_SHOW] = {
 		.name = "workers.show",
@@ -113,6 +145,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "worker",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_REQUIRED | ARG_POSITIONAL,
+			       .ref = REF_WORKER,
 			       .placeholder = "POOL/N",
 			       .help = "its name, as `workers list` shows it" }, ),
 		.examples = "proctorctl workers show probe/1",
@@ -125,6 +158,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "worker",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_POSITIONAL,
+			       .ref = REF_WORKER,
 			       .placeholder = "POOL/N",
 			       .fallback = "all of them",
 			       .help = "its name, as `workers list` shows it" }, ),
@@ -154,6 +188,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.summary = "How workers and services ended that nobody had told to end, newest first",
 		.args = ARGS({ .name = "worker",
 			       .type = COMMAND_STRING,
+			       .ref = REF_WORKER,
 			       .placeholder = "NAME",
 			       .help = "only of this worker or service, or of all workers of this pool" },
 			     { .name = "since",
@@ -175,8 +210,10 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .flags = ARG_REQUIRED | ARG_POSITIONAL,
 			       .min = 1,
 			       .max = 9007199254740991.0,
+			       .ref = REF_CRASH,
 			       .placeholder = "ID",
 			       .help = "its id, as `crashes` shows it" }, ),
+		.paged = true,
 		.examples = "proctorctl crashes show 4711",
 	},
 	[COMMAND_PROVIDERS_LIST] = {
@@ -184,6 +221,13 @@ const struct command command_table[COMMAND_COUNT] = {
 		.words = "providers list",
 		.role = COMMAND_READ,
 		.summary = "The providers: key, limits, calls in flight, and what each waits for",
+		.args = ARGS({ .name = "state",
+			       .type = COMMAND_STRING,
+			       .choices = "ready|simulated|no-key|paused|failing|parked",
+			       .help = "only those in this state" },
+			     { .name = "waiting",
+			       .type = COMMAND_BOOL,
+			       .help = "only those that something waits for" }, ),
 	},
 	[COMMAND_PROVIDERS_SHOW] = {
 		.name = "providers.show",
@@ -219,6 +263,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "file",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_REQUIRED | ARG_POSITIONAL | ARG_CLIENT,
+			       .ref = REF_FILE,
 			       .placeholder = "FILE",
 			       .help = "the definition file; - reads standard input" },
 			     { .name = "name",
@@ -259,7 +304,10 @@ const struct command command_table[COMMAND_COUNT] = {
 		.words = "definition list",
 		.role = COMMAND_READ,
 		.summary = "The definitions, newest first",
-		.args = ARGS({ .name = "name", .type = COMMAND_STRING, .help = "only versions of this name" },
+		.args = ARGS({ .name = "name",
+			       .type = COMMAND_STRING,
+			       .ref = REF_DEFINITION,
+			       .help = "only versions of this name" },
 			     LIMIT_ARG("50", 1000)),
 	},
 	[COMMAND_DEFINITION_SHOW] = {
@@ -270,6 +318,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "definition",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_REQUIRED | ARG_POSITIONAL,
+			       .ref = REF_DEFINITION,
 			       .placeholder = "DEFINITION",
 			       .help = "its name (the latest version), its id, or a unique beginning of the id" },
 			     { .name = "scenarios",
@@ -288,11 +337,13 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "definition",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_REQUIRED | ARG_POSITIONAL,
+			       .ref = REF_DEFINITION,
 			       .placeholder = "DEFINITION",
 			       .help = "its name (the latest version), its id, or a unique beginning of the id" },
 			     { .name = "models",
 			       .type = COMMAND_LIST_OF,
 			       .flags = ARG_REQUIRED,
+			       .ref = REF_MODEL,
 			       .placeholder = "MODEL,…",
 			       .help = "model ids, e.g. gpt-4 or provider:model" },
 			     { .name = "samplePercentage",
@@ -371,7 +422,24 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .choices = "PENDING|RUNNING|PAUSED|COMPLETED|FAILED|CANCELLED",
 			       .help = "only those of this status" },
 			     { .name = "active", .type = COMMAND_BOOL, .help = "only those not finished" },
+			     { .name = "definition",
+			       .type = COMMAND_STRING,
+			       .ref = REF_DEFINITION,
+			       .placeholder = "DEFINITION",
+			       .help = "only of this definition: its name (every version) or id" },
+			     { .name = "model",
+			       .type = COMMAND_STRING,
+			       .ref = REF_MODEL,
+			       .placeholder = "MODEL",
+			       .help = "only those that ask this model" },
+			     { .name = "since",
+			       .type = COMMAND_DURATION,
+			       .min = 0,
+			       .max = 31536000000.0,
+			       .help = "only those created in the last so long" },
 			     LIMIT_ARG("20", 1000)),
+		.examples = "proctorctl run list --active --columns id,waiting-for\n"
+			    "proctorctl run list --status FAILED --since 2d --model gpt-4",
 	},
 	[COMMAND_RUN_SHOW] = {
 		.name = "run.show",
@@ -451,7 +519,12 @@ const struct command command_table[COMMAND_COUNT] = {
 		.words = "transcripts list",
 		.role = COMMAND_READ,
 		.summary = "The transcripts of a run",
-		.args = ARGS(RUN_ARG RUN_MODEL_ARG LIMIT_ARG("20", 1000) AFTER_ARG),
+		.args = ARGS(RUN_ARG RUN_MODEL_ARG{ .name = "scenario",
+						    .type = COMMAND_STRING,
+						    .placeholder = "KEY",
+						    .help = "only of this scenario, by its key" },
+			     LIMIT_ARG("20", 1000) AFTER_ARG),
+		.examples = "proctorctl transcripts list latest --model gpt-4 --columns transcript,scenario,tokens",
 	},
 	[COMMAND_TRANSCRIPTS_SHOW] = {
 		.name = "transcripts.show",
@@ -461,8 +534,10 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "transcript",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_REQUIRED | ARG_POSITIONAL,
+			       .ref = REF_TRANSCRIPT,
 			       .placeholder = "TRANSCRIPT",
-			       .help = "its id" }, ),
+			       .help = "its id, or a beginning of it that no other has" }, ),
+		.paged = true,
 	},
 	[COMMAND_TRANSCRIPTS_EXPORT] = {
 		.name = "transcripts.export",
@@ -479,6 +554,7 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .type = COMMAND_STRING,
 			       .flags = ARG_CLIENT,
 			       .fallback = "standard output",
+			       .ref = REF_FILE,
 			       .placeholder = "FILE",
 			       .help = "written whole or not at all" },
 			     { .name = "after",
@@ -501,6 +577,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "run",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_POSITIONAL,
+			       .ref = REF_RUN,
 			       .placeholder = "RUN",
 			       .fallback = "all active runs",
 			       .help = "the run's id, a beginning of it that no other has, or `latest`" },
@@ -508,6 +585,11 @@ const struct command command_table[COMMAND_COUNT] = {
 			       .type = COMMAND_STRING,
 			       .choices = "ready|delayed|leased|failed",
 			       .help = "list the probes in this state, not the counts" },
+			     { .name = "model",
+			       .type = COMMAND_STRING,
+			       .ref = REF_MODEL,
+			       .placeholder = "MODEL",
+			       .help = "only probes of this model; needs --state" },
 			     LIMIT_ARG("50", 1000)),
 		.examples = "proctorctl jobs latest --state delayed",
 	},
@@ -524,10 +606,34 @@ const struct command command_table[COMMAND_COUNT] = {
 			     { .name = "follow", .type = COMMAND_BOOL, .help = "go on with what happens next" },
 			     { .name = "run",
 			       .type = COMMAND_STRING,
+			       .ref = REF_RUN,
 			       .placeholder = "RUN",
 			       .help = "only of this run" },
 			     LIMIT_ARG("50", 1000)),
 		.examples = "proctorctl events --since 1h\nproctorctl events --follow --run latest",
+	},
+	[COMMAND_ALERTS] = {
+		.name = "alerts",
+		.words = "alerts",
+		.role = COMMAND_READ,
+		.summary = "What an operator should know now, and which webhooks have been told",
+		.notes = "Each [alert:NAME] section of proctor.ini is a webhook. A condition is told once, and its end once. What\n"
+			 "a webhook does not take is sent again with back-off, also after a restart. Messages carry an id: one\n"
+			 "whose answer was lost comes twice.\n"
+			 "With secret_env, `X-Proctor-Signature: t=SECONDS,v1=HEX` has the HMAC-SHA256 of `SECONDS.BODY`.\n",
+		.examples = "proctorctl alerts\nproctorctl alerts test ops",
+	},
+	[COMMAND_ALERTS_TEST] = {
+		.name = "alerts.test",
+		.words = "alerts test",
+		.role = COMMAND_OPERATE,
+		.summary = "Send a test message to a webhook, and say how it went",
+		.args = ARGS({ .name = "target",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_REQUIRED | ARG_POSITIONAL,
+			       .placeholder = "NAME",
+			       .help = "NAME of its section [alert:NAME]" }, ),
+		.examples = "proctorctl alerts test ops",
 	},
 	[COMMAND_SPOOL] = {
 		.name = "spool",
@@ -544,6 +650,15 @@ const struct command command_table[COMMAND_COUNT] = {
 		.summary = "The last verdict on the Python environment, the workers, the database and the providers",
 		.args = ARGS({ .name = "now", .type = COMMAND_BOOL, .help = "check the environment and look at the providers first" }, ),
 	},
+	[COMMAND_METRICS] = {
+		.name = "metrics",
+		.words = "metrics",
+		.role = COMMAND_READ,
+		.summary = "All that is measured, as text that Prometheus reads",
+		.notes = "The same is served over HTTP where [metrics] listen says so, beside /healthz and /readyz.\n"
+			 "`proctord --metrics-reference` explains each. Rates and quantiles are Prometheus' to make.\n",
+		.examples = "proctorctl metrics | grep proctor_calls_total",
+	},
 	[COMMAND_CONFIG_SHOW] = {
 		.name = "config.show",
 		.words = "config show",
@@ -552,6 +667,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "section",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_POSITIONAL,
+			       .ref = REF_SECTION,
 			       .placeholder = "SECTION",
 			       .help = "only this section, e.g. pool:probe" },
 			     { .name = "changed", .type = COMMAND_BOOL, .help = "only keys that the file sets" }, ),
@@ -564,6 +680,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "file",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_POSITIONAL | ARG_CLIENT,
+			       .ref = REF_FILE,
 			       .placeholder = "FILE",
 			       .fallback = "the file the daemon reads",
 			       .help = "the file to check" },
@@ -581,12 +698,73 @@ const struct command command_table[COMMAND_COUNT] = {
 		.role = COMMAND_ADMIN,
 		.summary = "How to connect to the daemon's database, password included",
 	},
+	[COMMAND_DATABASE_HOLD] = {
+		.name = "database.hold",
+		.role = COMMAND_ADMIN,
+		.summary = "Rest, without a connection to the embedded database, while a backup is put in its place",
+		.args = ARGS({ .name = "database",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_REQUIRED | ARG_WIRE,
+			       .help = "the id of the database that the backup was made of" },
+			     { .name = "schemaVersion",
+			       .type = COMMAND_INT,
+			       .flags = ARG_REQUIRED | ARG_WIRE,
+			       .min = 1,
+			       .max = 1000000,
+			       .help = "its newest migration" }, ),
+	},
+	[COMMAND_BACKUP] = {
+		.name = "backup",
+		.words = "backup",
+		.place = COMMAND_IN_CLIENT,
+		.role = COMMAND_ADMIN,
+		.summary = "Write the daemon's database to a file, while everything goes on",
+		.args = ARGS({ .name = "file",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_REQUIRED | ARG_POSITIONAL | ARG_CLIENT,
+			       .ref = REF_FILE,
+			       .placeholder = "FILE",
+			       .help = "the file to write; one that exists is left alone" }, ),
+		.notes = "The file is one of pg_dump's custom format, as of the moment of the start, for its owner's eyes\n"
+			 "only. It gets its name when all of it is on the disk. `restore` puts it back.\n"
+			 "For root and the daemon's own user.\n",
+		.examples = "proctorctl backup proctor-$(date +%F).dump",
+	},
+	[COMMAND_RESTORE] = {
+		.name = "restore",
+		.words = "restore",
+		.place = COMMAND_IN_CLIENT,
+		.role = COMMAND_ADMIN,
+		.summary = "Put a backup in place of the embedded database",
+		.args = ARGS({ .name = "file",
+			       .type = COMMAND_STRING,
+			       .flags = ARG_REQUIRED | ARG_POSITIONAL | ARG_CLIENT,
+			       .ref = REF_FILE,
+			       .placeholder = "FILE",
+			       .help = "what `backup` wrote" },
+			     { .name = "replace",
+			       .type = COMMAND_BOOL,
+			       .flags = ARG_CLIENT,
+			       .help = "drop a database that is not empty" },
+			     { .name = "yes",
+			       .type = COMMAND_BOOL,
+			       .flags = ARG_CLIENT,
+			       .help = "do not ask whether that is meant" }, ),
+		.notes = "The backup is read into a database of its own beside the present one and looked at there,\n"
+			 "while work goes on. Then calls under way finish, the two change their places, and work goes\n"
+			 "on in what the backup holds. The present database is dropped only after that; whatever\n"
+			 "goes wrong before leaves it as it was.\n"
+			 "Answers that came after the backup are in the spool for `[spool] keep`: those to probes that\n"
+			 "the backup knows are put back too, and are not asked again.\n"
+			 "For root and the daemon's own user.\n",
+	},
 	[COMMAND_PSQL] = {
 		.name = "psql",
 		.words = "psql",
 		.place = COMMAND_IN_CLIENT,
 		.role = COMMAND_ADMIN,
 		.summary = "Open psql on the daemon's database",
+		.rest = "PSQL ARGUMENT…",
 		.notes = "What stands behind -- goes to psql. Asks the daemon how to connect, so it is for root and the\n"
 			 "daemon's own user.",
 		.examples = "proctorctl psql -- -c 'SELECT count(*) FROM transcripts'",
@@ -605,6 +783,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "program",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_POSITIONAL,
+			       .ref = REF_FILE,
 			       .placeholder = "PATH",
 			       .fallback = "the file the daemon was started from",
 			       .help = "the new program, with its whole path; for root and the daemon's own user" }, ),
@@ -653,6 +832,7 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "topic",
 			       .type = COMMAND_LIST_OF,
 			       .flags = ARG_POSITIONAL,
+			       .ref = REF_COMMAND,
 			       .placeholder = "COMMAND",
 			       .help = "which one" },
 			     { .name = "reference",
@@ -670,8 +850,13 @@ const struct command command_table[COMMAND_COUNT] = {
 		.args = ARGS({ .name = "shell",
 			       .type = COMMAND_STRING,
 			       .flags = ARG_POSITIONAL | ARG_REQUIRED,
-			       .choices = "bash",
+			       .choices = "bash|zsh|fish",
 			       .help = "which shell" }, ),
+		.rest = "WORD…",
+		.notes = "Installing Proctor installs the scripts of all three. They ask `completion SHELL -- WORD…`, which\n"
+			 "prints what the last of the words may become: by the command table, and by what the daemon has.\n"
+			 "When no daemon answers at once, only ids are missing. By hand it is, in zsh,\n"
+			 "source <(proctorctl completion zsh), and in fish, proctorctl completion fish | source.",
 		.examples = "eval \"$(proctorctl completion bash)\"",
 	},
 };
@@ -681,6 +866,7 @@ static const struct {
 } groups[] = {
 	{ "services", "Stop and start what the configuration names: services, pools, groups" },
 	{ "workers", "The worker processes" },
+	{ "alerts", "What an operator should know, and webhooks" },
 	{ "providers", "The providers and their limits" },
 	{ "definition", "Definitions: prompts, follow-ups and scenarios" },
 	{ "run", "Runs: a definition asked of models" },

@@ -13,6 +13,7 @@
 
 #define COMMAND_LIST(D, C)                                                                                   \
 	D(STATUS, status)                                                                                    \
+	C(TOP, top)                                                                                          \
 	D(TREE, tree)                                                                                        \
 	D(SERVICES_STOP, services_stop)                                                                      \
 	D(SERVICES_START, services_start)                                                                    \
@@ -20,6 +21,8 @@
 	D(WORKERS_SHOW, workers_show)                                                                        \
 	D(WORKERS_RESTART, workers_restart)                                                                  \
 	D(WORKERS_SCALE, workers_scale)                                                                      \
+	D(ALERTS, alerts)                                                                                    \
+	D(ALERTS_TEST, alerts_test)                                                                          \
 	D(CRASHES, crashes)                                                                                  \
 	D(CRASHES_SHOW, crashes_show)                                                                        \
 	D(PROVIDERS_LIST, providers_list)                                                                    \
@@ -46,9 +49,13 @@
 	D(EVENTS, events)                                                                                    \
 	D(SPOOL, spool)                                                                                      \
 	D(HEALTH, health)                                                                                    \
+	D(METRICS, metrics)                                                                                  \
 	D(CONFIG_SHOW, config_show)                                                                          \
 	D(CONFIG_CHECK, config_check)                                                                        \
 	D(CONFIG_DATABASE, config_database)                                                                  \
+	D(DATABASE_HOLD, database_hold)                                                                      \
+	C(BACKUP, backup)                                                                                    \
+	C(RESTORE, restore)                                                                                  \
 	C(PSQL, psql)                                                                                        \
 	D(RELOAD, reload)                                                                                    \
 	D(UPGRADE, upgrade)                                                                                  \
@@ -86,6 +93,22 @@ enum {
 	ARG_LONG_TEXT = 32, /* not bounded by COMMAND_TEXT_MAX */
 };
 
+/* What a value names, so that completion can offer what there is. */
+enum command_ref {
+	REF_NONE,
+	REF_RUN,
+	REF_DEFINITION,
+	REF_TRANSCRIPT,
+	REF_MODEL,
+	REF_WORKER,
+	REF_NODE, /* of the supervision tree */
+	REF_CRASH,
+	REF_SECTION, /* of the configuration */
+	REF_COMMAND,
+	REF_FILE,
+	REF_COUNT
+};
+
 enum { COMMAND_TEXT_MAX = 1000, COMMAND_LIST_MAX = 1000 };
 
 struct command_arg {
@@ -93,6 +116,7 @@ struct command_arg {
 		*name; /* camelCase, as in JSON; --sample-percentage on the command line. NULL ends a list */
 	enum command_type type;
 	unsigned flags;
+	enum command_ref ref;
 	double min, max;	 /* of numbers and durations; both 0 = any */
 	const char *choices;	 /* "one|two", or NULL */
 	const char *fallback;	 /* what holds without it, for people; NULL = nothing to say */
@@ -107,6 +131,8 @@ struct command {
 	enum command_role role;
 	const char *summary; /* one line, no full stop */
 	const struct command_arg *args;
+	bool paged;	      /* its answer may be long: on a terminal $PAGER shows it */
+	const char *rest;     /* what may stand behind --, for help; NULL = nothing */
 	const char *notes;    /* further help text, lines; or NULL */
 	const char *examples; /* lines; or NULL */
 };

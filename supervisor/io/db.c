@@ -115,6 +115,8 @@ static void tell_reply(struct db_sent *query)
 			.status = DB_REFUSED,
 			.sqlstate = sqlstate ? sqlstate : "XX000",
 			.message = message,
+			.detail = query->result ? PQresultErrorField(query->result, PG_DIAG_MESSAGE_DETAIL)
+						: NULL,
 		};
 	}
 	query->fn(query->arg, &reply);
@@ -288,6 +290,14 @@ void db_drop(struct db *db, const char *why)
 {
 	if (db->state == STATE_UP)
 		drop(db, mem_strdup(why));
+}
+
+void db_rest(struct db *db, const char *why)
+{
+	db_drop(db, why);
+	db_attempt_close(db);
+	db->state = STATE_IDLE;
+	db->rounds = 0;
 }
 
 int db_query(struct db *db, const char *sql, struct db_params *params, db_reply_fn *fn, void *arg)

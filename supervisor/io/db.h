@@ -28,6 +28,7 @@ struct db_reply {
 	const char *sqlstate;	    /* five characters when DB_REFUSED, else "" */
 	const char *message;	    /* one line when not DB_OK, else ""; never holds a password */
 	const struct db_rows *rows; /* when DB_OK; valid during the callback only */
+	const char *detail;	    /* the server's further lines on a refusal; NULL = none */
 };
 
 typedef void db_reply_fn(void *arg, const struct db_reply *reply);
@@ -61,6 +62,10 @@ void db_connect(struct db *db);
 /* Takes a link that is up for lost, as of `why`: whoever is at the other end may be silent for ever. Calls
  * back, from within the call; connects anew. Nothing happens to a link that is not up. */
 void db_drop(struct db *db, const char *why);
+
+/* Closes; queries not answered get DB_LOST. Tells `link` of `why` when it was up, and connects no more until
+ * db_connect(). */
+void db_rest(struct db *db, const char *why);
 
 /* Sends `sql` with `params` (taken, also on failure; NULL = none). `fn` is called exactly once, later.
  * -ENOTCONN while down, -ENOBUFS when too much is queued (db_room is 0). */

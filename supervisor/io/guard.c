@@ -26,6 +26,7 @@ enum {
 	GRACE_MS = 1000, /* for those who end by themselves, such as a service with a death_signal other than
 			    KILL */
 	GIVE_UP_MS = 10000,
+	END_MS = 2000, /* for the guard, when the daemon ends by itself and leaves nobody */
 	ENVIRONMENT_BYTES = 4 * 1024 * 1024,
 };
 
@@ -164,6 +165,16 @@ void guard_watch(struct loop *loop)
 void guard_unwatch(void)
 {
 	loop_fd_free(&watch);
+}
+
+void guard_end(void)
+{
+	struct pollfd gone = { .fd = daemon_end };
+
+	/* A byte does what the end of the pipe would; that there is no reader any more comes as POLLERR. */
+	if (daemon_end >= 0 && write(daemon_end, "", 1) == 1)
+		(void)poll(&gone, 1, END_MS);
+	fd_close(&daemon_end);
 }
 
 const char *guard_mark(void)

@@ -19,6 +19,10 @@ int guard_start(void) __attribute__((warn_unused_result));
 void guard_watch(struct loop *loop);
 void guard_unwatch(void);
 
+/* Before the process ends by itself: lets the guard end first, and waits for it, 2 s at most. A service
+ * manager that sees the daemon gone then finds nobody left. */
+void guard_end(void);
+
 /* "NAME=value", which every child has in its environment; NULL before guard_start(). */
 const char *guard_mark(void);
 

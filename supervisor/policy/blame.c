@@ -58,3 +58,35 @@ const char *blame_whom_name(enum blame_whom whom)
 
 	return (unsigned)whom < ARRAY_LEN(names) ? names[whom] : "?";
 }
+
+enum blame_cause blame_cause(const struct blame_death *death)
+{
+	int signo = death->signo ? death->signo : signo_of_status(death->exit_code);
+
+	if (death->faulty)
+		return BLAME_FAULT;
+	switch (blame_whom(death)) {
+	case BLAME_US:
+		return BLAME_PLANNED;
+	case BLAME_OUTSIDE:
+		return BLAME_KILLED;
+	case BLAME_INSTALL:
+		return BLAME_BROKEN;
+	case BLAME_JOBS:
+		break;
+	}
+	if (!signo)
+		return BLAME_EXIT;
+	return signo_kind(signo) == SIGNO_OWN ? BLAME_CRASH : BLAME_MEMORY;
+}
+
+const char *blame_cause_name(enum blame_cause cause)
+{
+	static const char *const names[] = {
+#define X(cause_, name) [cause_] = name,
+		BLAME_CAUSES(X)
+#undef X
+	};
+
+	return (unsigned)cause < ARRAY_LEN(names) ? names[cause] : "?";
+}

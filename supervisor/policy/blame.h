@@ -27,6 +27,28 @@ enum blame_whom {
 	BLAME_JOBS,    /* one of those it held, or the worker itself: nobody can tell */
 };
 
+/* Why a process ended, one word each. */
+/* clang-format off */
+#define BLAME_CAUSES(X)                                                                                      \
+	X(BLAME_PLANNED, "planned") /* we asked it to: recycling, reload, shutdown */                        \
+	X(BLAME_FAULT,   "fault")   /* we ended it for what it did: a hang, nonsense, a call overdue */      \
+	X(BLAME_CRASH,   "crash")   /* a signal of its own doing, as by a wrong address */                   \
+	X(BLAME_EXIT,    "exit")    /* of its own accord */                                                  \
+	X(BLAME_MEMORY,  "memory")  /* the kernel, for the memory that it took */                            \
+	X(BLAME_KILLED,  "killed")  /* a signal that nobody here sent */                                     \
+	X(BLAME_BROKEN,  "install") /* no worker can run here */
+/* clang-format on */
+
+enum blame_cause {
+#define X(cause, name) cause,
+	BLAME_CAUSES(X)
+#undef X
+		BLAME_CAUSE_COUNT
+};
+
+enum blame_cause blame_cause(const struct blame_death *death);
+const char *blame_cause_name(enum blame_cause cause);
+
 enum blame_whom blame_whom(const struct blame_death *death);
 
 /* What a job carries from life to life of its workers. */

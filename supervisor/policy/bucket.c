@@ -42,14 +42,14 @@ void bucket_init(struct bucket *b, int64_t rate, int64_t per_ms, int64_t burst, 
 
 void bucket_set_rate(struct bucket *b, int64_t rate, int64_t burst, int64_t now_ms)
 {
-	bool was_above;
+	int64_t above;
 
 	advance(b, now_ms);
-	was_above = b->level > full(b);
+	above = b->level > full(b) ? b->level - full(b) : 0;
 	b->rate = rate;
 	b->burst = at_least_one(burst);
-	if (!was_above && b->level > full(b))
-		b->level = full(b);
+	if (b->level > full(b) + above)
+		b->level = full(b) + above;
 }
 
 int64_t bucket_wait_ms(const struct bucket *b, int64_t now_ms, int64_t cost)

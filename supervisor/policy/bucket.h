@@ -4,8 +4,8 @@
 /* Token bucket: `rate` tokens are earned evenly in per_ms, `burst` of them at most are kept, and debts are
  * borne. A value. Exact: the level is counted in parts of 1/per_ms of a token, so that what is earned depends
  * on the time alone, not on how often one looked. Beside its burst it keeps what is earned in BUCKET_LATE_MS,
- * so that who comes a little late each time loses nothing. now_ms is monotonic; a clock that steps back
- * counts as standing still. */
+ * so that who comes a little late each time loses nothing. A now_ms before the latest that it was told counts
+ * as that. */
 
 #include <stdint.h>
 
@@ -29,8 +29,8 @@ void bucket_init(struct bucket *b, int64_t rate, int64_t per_ms, int64_t burst, 
 /* From now on; what has been earned stays, capped at the new burst. */
 void bucket_set_rate(struct bucket *b, int64_t rate, int64_t burst, int64_t now_ms);
 
-/* Milliseconds until `cost` may go: when the level is min(cost, burst); 0 = now, -1 = never (nothing is
- * earned). */
+/* Milliseconds, counted from the latest time that it was told if now_ms is before that, until `cost` may go:
+ * when the level is min(cost, burst); 0 = now, -1 = never (nothing is earned). */
 int64_t bucket_wait_ms(const struct bucket *b, int64_t now_ms, int64_t cost);
 
 /* Takes `cost`, whatever is there. */

@@ -33,7 +33,7 @@ static bool has_room(const struct gate_family *f, int64_t now_ms, const struct g
 
 		if (!cost->of[u])
 			continue;
-		if (gate_is_paced(u) ? limit_wait_ms(s->limits[u], now_ms, cost->of[u]) != 0
+		if (gate_is_paced(u) ? !limit_has_room(s->limits[u], now_ms, cost->of[u])
 				     : gate_day_why(gate_day_of(s, u), cost->of[u]) != GATE_OPEN)
 			return false;
 	}
@@ -52,7 +52,7 @@ static void take(const struct gate_family *f, int64_t now_ms, struct gate_ticket
 			count(gate_day_of(s, u), cost);
 			continue;
 		}
-		limit_take(s->limits[u], now_ms, cost);
+		t->own.taken_ms[u] = limit_take(s->limits[u], now_ms, cost);
 		s->taken[u] += cost;
 		t->own.taken[u] = s->taken[u];
 	}
@@ -130,7 +130,7 @@ static void settle(struct gate *g, const struct gate_ticket *t, int64_t now_ms, 
 			continue;
 		}
 		if (cost != reserved)
-			limit_settle(s->limits[u], now_ms, t->taken_ms, reserved, cost);
+			limit_settle(s->limits[u], now_ms, t->own.taken_ms[u], reserved, cost);
 		s->taken[u] += cost - reserved;
 		if (end == GATE_ANSWERED)
 			limit_answered(s->limits[u], now_ms);

@@ -84,7 +84,8 @@ struct gate_ticket {
 	int64_t taken_ms;
 	bool trial; /* of the breaker, or of a lane that is parked */
 	struct {
-		int64_t taken[GATE_PACED]; /* in all from that limit, by then */
+		int64_t taken[GATE_PACED];    /* in all from that limit, by then */
+		int64_t taken_ms[GATE_PACED]; /* by its clock */
 		uint32_t era, day;
 		bool tries_breaker, tries_parked;
 	} own; /* the gate's */
@@ -213,6 +214,9 @@ struct gate_scope_view {
 
 size_t gate_scopes(const struct gate *g); /* in the order of the params */
 void gate_view(const struct gate *g, size_t index, int64_t now_ms, struct gate_scope_view *ret);
+/* The concurrency in effect, over all nodes that share it: the lower of what is configured and learned; 0 =
+ * none. */
+int gate_view_concurrency(const struct gate_scope_view *view);
 /* Index of the scope whose limit of `unit` holds a family; of GATE_UNITS, the one whose concurrency does. */
 size_t gate_holder(const struct gate *g, size_t family, enum gate_unit unit);
 enum gate_breaker_view { GATE_BREAKER_CLOSED, GATE_BREAKER_OPEN, GATE_BREAKER_HALF_OPEN };

@@ -81,7 +81,8 @@ static void learn_unit(struct gate_scope *s, enum gate_unit u, const struct gate
 {
 	if (s->lowered_ms[u] && t->taken_ms <= s->lowered_ms[u])
 		return;
-	limit_refused(s->limits[u], now_ms, t->taken_ms, word_ms);
+	limit_refused(s->limits[u], now_ms, t->reserved.of[u] ? t->own.taken_ms[u] : t->taken_ms,
+		      u == GATE_REQUESTS ? t->reserved.of[u] : 0, word_ms);
 	gate_update_granted(s);
 }
 

@@ -105,6 +105,13 @@ const char *gate_unit_name(enum gate_unit unit)
 	return (unsigned)unit < ARRAY_LEN(names) ? names[unit] : "?";
 }
 
+int gate_view_concurrency(const struct gate_scope_view *view)
+{
+	int configured = view->configured_concurrency, learned = view->learned_concurrency;
+
+	return learned > 0 && (configured == 0 || learned < configured) ? learned : configured;
+}
+
 /* ---- room ---- */
 
 static int64_t least(int64_t a, int64_t b)

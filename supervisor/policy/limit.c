@@ -15,6 +15,16 @@
 #define RAMP_STEPS	16
 #define IDLE_MS		INT64_C(1000) /* a gap between calls after which the limit was not in full use */
 
+/* ---- the clock ---- */
+
+/* What is a wait of so long by a clock that is so far behind. */
+static int64_t seen_from_behind(int64_t wait_ms, int64_t behind_ms)
+{
+	if (wait_ms <= 0 || wait_ms >= LIMIT_BEHIND_MS)
+		return wait_ms;
+	return least(wait_ms + least(behind_ms, LIMIT_BEHIND_MS), LIMIT_BEHIND_MS);
+}
+
 /* ---- the rate ---- */
 
 int64_t limit_base_rate(const struct limit *l)
@@ -54,9 +64,9 @@ static int64_t burst_of(const struct limit *l, int64_t rate)
 /* Of the rate, while it ramps up: in sixteenths. */
 static int64_t ramped(const struct limit *l, int64_t rate, int64_t now_ms)
 {
-	int64_t age_ms = most(0, now_ms - l->born_ms), step;
+	int64_t age_ms = now_ms - l->born_ms, step;
 
-	if (age_ms >= l->params.ramp_ms)
+	if (rate == 0 || age_ms >= l->params.ramp_ms)
 		return rate;
 	step = age_ms * RAMP_STEPS / l->params.ramp_ms;
 	return most(1, rate / RAMP_FLOOR + (rate - rate / RAMP_FLOOR) * step / RAMP_STEPS);
@@ -67,7 +77,7 @@ static void climb(const struct limit *l, int64_t now_ms, struct bucket *pace)
 {
 	int64_t rate = limit_rate(l), burst = burst_of(l, rate), at_ms;
 
-	if (pace->stamp_ms - l->born_ms >= l->params.ramp_ms)
+	if (rate == 0 || pace->stamp_ms - l->born_ms >= l->params.ramp_ms)
 		return;
 	for (int64_t step = 1; step <= RAMP_STEPS; step++) {
 		at_ms = l->born_ms + (step * l->params.ramp_ms + RAMP_STEPS - 1) / RAMP_STEPS;
@@ -76,11 +86,24 @@ static void climb(const struct limit *l, int64_t now_ms, struct bucket *pace)
 	}
 }
 
+int64_t limit_tick(struct limit *l, int64_t now_ms)
+{
+	l->latest_ms = limit_clock(l, now_ms);
+	climb(l, l->latest_ms, &l->pace);
+	window_advance(l->spent, l->latest_ms);
+	return l->latest_ms;
+}
+
 void limit_set_pace(struct limit *l, int64_t now_ms)
 {
-	int64_t rate = limit_rate(l);
+	int64_t rate = limit_rate(l), burst = burst_of(l, rate), paced = ramped(l, rate, now_ms);
 
-	bucket_set_rate(&l->pace, ramped(l, rate, most(now_ms, l->pace.stamp_ms)), burst_of(l, rate), now_ms);
+	if (l->pace.rate > 0) {
+		bucket_set_rate(&l->pace, paced, burst, now_ms);
+	} else {
+		bucket_init(&l->pace, paced, l->params.span_ms, burst, now_ms);
+		l->paced_ms = now_ms;
+	}
 }
 
 /* ---- making ---- */
@@ -96,7 +119,7 @@ static void begin(struct limit *l, int64_t now_ms)
 {
 	int64_t span = l->params.span_ms, rate = limit_rate(l);
 
-	l->begun_ms = now_ms;
+	l->begun_ms = l->paced_ms = now_ms;
 	window_new(span + guard_ms(span), slot_ms(span), now_ms, &l->spent);
 	window_new(span + guard_ms(span), slot_ms(span), now_ms, &l->idle);
 	bucket_init(&l->pace, ramped(l, rate, now_ms), span, burst_of(l, rate), now_ms);
@@ -110,7 +133,7 @@ int limit_new(const struct limit_params *params, int64_t now_ms, struct limit **
 		return -ERANGE;
 	l = mem_alloc(sizeof(*l));
 	l->params = *params;
-	l->born_ms = l->trying_since_ms = l->last_take_ms = now_ms;
+	l->latest_ms = l->born_ms = l->trying_since_ms = l->last_take_ms = now_ms;
 	begin(l, now_ms);
 	*ret = l;
 	return 0;
@@ -139,6 +162,7 @@ int limit_configure(struct limit *l, const struct limit_params *params, int64_t 
 
 	if (!in_range(params))
 		return -ERANGE;
+	now_ms = limit_tick(l, now_ms);
 	if (params->rate != l->params.rate || params->span_ms != old_ms)
 		l->learned = 0;
 	l->params = *params;
@@ -153,7 +177,7 @@ int limit_configure(struct limit *l, const struct limit_params *params, int64_t 
 /* Until nothing that was sent before we began can count any more. */
 static int64_t before_ms(const struct limit *l, int64_t now_ms)
 {
-	return l->params.span_ms + guard_ms(l->params.span_ms) - most(0, now_ms - l->begun_ms);
+	return l->params.span_ms + guard_ms(l->params.span_ms) - (now_ms - l->begun_ms);
 }
 
 /* Nobody knows what was sent before we began: it counts as if the rate had been used in full, and evenly, and
@@ -174,8 +198,7 @@ static int64_t window_wait(const struct limit *l, int64_t now_ms, int64_t cost)
 		return 0;
 	/* What is assumed runs out evenly, and all of it before anything that was spent since. */
 	if (excess <= before)
-		return before_ms(l, now_ms) - (before - excess) * l->params.span_ms / rate +
-		       most(0, l->begun_ms - now_ms);
+		return before_ms(l, now_ms) - (before - excess) * l->params.span_ms / rate;
 	return window_wait_ms(l->spent, now_ms, rate - cost);
 }
 
@@ -193,7 +216,8 @@ static int64_t grant_wait_ms(const struct limit *l, int64_t now_ms, int64_t cost
 	return now_ms < l->grant_until_ms && l->grant >= cost ? 0 : -1;
 }
 
-int64_t limit_wait_ms(const struct limit *l, int64_t now_ms, int64_t cost)
+/* By its own clock. */
+static int64_t wait_ms(const struct limit *l, int64_t now_ms, int64_t cost)
 {
 	int64_t rate = limit_rate(l);
 	struct bucket pace;
@@ -206,6 +230,18 @@ int64_t limit_wait_ms(const struct limit *l, int64_t now_ms, int64_t cost)
 		return grant_wait_ms(l, now_ms, cost);
 	pace = pace_at(l, now_ms);
 	return most(bucket_wait_ms(&pace, now_ms, cost), window_wait(l, now_ms, cost));
+}
+
+int64_t limit_wait_ms(const struct limit *l, int64_t now_ms, int64_t cost)
+{
+	int64_t at_ms = limit_clock(l, now_ms);
+
+	return seen_from_behind(wait_ms(l, at_ms, cost), at_ms - now_ms);
+}
+
+bool limit_has_room(struct limit *l, int64_t now_ms, int64_t cost)
+{
+	return wait_ms(l, limit_tick(l, now_ms), cost) == 0;
 }
 
 /* Whether calls have been going as fast as they could, so that what got through says something of the limit.
@@ -235,40 +271,45 @@ static void charge(struct limit *l, int64_t now_ms, int64_t cost)
 		bucket_take(&l->pace, now_ms, cost);
 }
 
-void limit_take(struct limit *l, int64_t now_ms, int64_t cost)
+int64_t limit_take(struct limit *l, int64_t now_ms, int64_t cost)
 {
-	climb(l, now_ms, &l->pace);
-	limit_set_pace(l, now_ms);
+	now_ms = limit_tick(l, now_ms);
 	note_pace(l, now_ms);
 	if (l->granted)
 		l->grant -= cost;
 	l->tried += cost;
 	charge(l, now_ms, cost);
 	(void)window_add(l->spent, now_ms, now_ms, cost);
+	return now_ms;
 }
 
 void limit_settle(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t reserved, int64_t real)
 {
+	now_ms = limit_tick(l, now_ms);
 	if (l->granted)
 		l->grant += reserved - real;
 	if (taken_ms >= l->trying_since_ms)
 		l->tried += real - reserved;
-	charge(l, now_ms, real - reserved);
-	(void)window_add(l->spent, now_ms, taken_ms, real - reserved);
+	/* What comes back was taken from here: else it would be made out of nothing. */
+	if (taken_ms > l->paced_ms)
+		charge(l, now_ms, real - reserved);
+	if (taken_ms >= l->begun_ms)
+		(void)window_add(l->spent, now_ms, taken_ms, real - reserved);
 }
 
 int64_t limit_room(const struct limit *l, int64_t now_ms, int64_t horizon_ms)
 {
-	int64_t rate = limit_rate(l), free;
+	int64_t rate = limit_rate(l), end_ms, free;
 	struct bucket pace;
 
 	if (rate == 0)
 		return INT64_MAX;
-	pace = pace_at(l, now_ms);
 	horizon_ms = most(0, horizon_ms);
-	free = rate - window_sum_later(l->spent, now_ms, now_ms + horizon_ms) -
-	       assumed(l, now_ms + horizon_ms);
-	return most(0, least(free, bucket_room(&pace, now_ms, horizon_ms)));
+	end_ms = limit_clock(l, now_ms + horizon_ms);
+	now_ms = limit_clock(l, now_ms);
+	pace = pace_at(l, now_ms);
+	free = rate - window_sum(l->spent, end_ms) - assumed(l, end_ms);
+	return most(0, least(free, bucket_room(&pace, now_ms, end_ms - now_ms)));
 }
 
 /* ---- what the provider tells ---- */
@@ -277,6 +318,7 @@ void limit_told(struct limit *l, int64_t now_ms, int64_t per_minute)
 {
 	int64_t told = most(1, least(per_minute, LIMIT_RATE_MAX) * l->params.span_ms / LIMIT_MINUTE_MS);
 
+	now_ms = limit_tick(l, now_ms);
 	if (told == l->told)
 		return;
 	l->told = told;
@@ -295,6 +337,7 @@ void limit_told_remaining(struct limit *l, int64_t now_ms, int64_t remaining, in
 {
 	int64_t room = most(0, remaining - unseen), excess;
 
+	now_ms = limit_tick(l, now_ms);
 	if (limit_rate(l) == 0)
 		return;
 	excess = free_of(l, now_ms) - room;
@@ -347,8 +390,10 @@ int64_t limit_got_through(const struct limit *l, int64_t now_ms)
 void limit_look(const struct limit *l, int64_t now_ms, struct limit_view *ret)
 {
 	int64_t rate = limit_rate(l);
-	struct bucket pace = pace_at(l, now_ms);
+	struct bucket pace;
 
+	now_ms = limit_clock(l, now_ms);
+	pace = pace_at(l, now_ms);
 	*ret = (struct limit_view){
 		.configured = l->params.rate,
 		.told = l->told,
@@ -364,11 +409,9 @@ void limit_look(const struct limit *l, int64_t now_ms, struct limit_view *ret)
 
 void limit_go_on(struct limit *l, int64_t told, int64_t learned)
 {
-	int64_t now_ms = l->pace.stamp_ms;
-
 	l->told = told;
 	l->learned = learned;
 	window_free(&l->spent);
 	window_free(&l->idle);
-	begin(l, now_ms);
+	begin(l, l->latest_ms);
 }

@@ -14,7 +14,8 @@
  * What is spent is a reservation, settled when the real cost is known; what was reserved too much comes back
  * as if it had never been taken. A new limit behaves as if its last span had been used in full: nobody knows
  * what was sent before a restart. Pure: every call takes now_ms, monotonic; a clock that steps back counts as
- * standing still. */
+ * standing still until it has caught up, so that it grants nothing twice. Looking, also ahead, changes
+ * nothing. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,11 +45,18 @@ int limit_configure(struct limit *l, const struct limit_params *params, int64_t 
 	__attribute__((warn_unused_result));
 
 /* Milliseconds until `cost` could be taken; 0 = now, -1 = never: it is above the whole rate. A call that
- * costs more than the burst is let in when the bucket is full, and leaves a debt. */
+ * costs more than the burst is let in when the bucket is full, and leaves a debt. After a clock's step back
+ * it may be less, but for what has still to be earned not below LIMIT_BEHIND_MS: who knows when it is set
+ * right. */
+#define LIMIT_BEHIND_MS INT64_C(1000)
 int64_t limit_wait_ms(const struct limit *l, int64_t now_ms, int64_t cost);
 
-/* Takes `cost`, which limit_wait_ms() has just called possible. */
-void limit_take(struct limit *l, int64_t now_ms, int64_t cost);
+/* Whether that is 0; the quick way for who looks at each turn of a loop. now_ms is not ahead. */
+bool limit_has_room(struct limit *l, int64_t now_ms, int64_t cost);
+
+/* Takes `cost`, which limit_wait_ms() has just called possible. Returns when: the taken_ms of the calls
+ * below, which is later than now_ms if the clock has stepped back. */
+int64_t limit_take(struct limit *l, int64_t now_ms, int64_t cost);
 
 /* What was taken at taken_ms as `reserved` cost `real` (both >= 0). */
 void limit_settle(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t reserved, int64_t real);
@@ -66,9 +74,11 @@ void limit_told(struct limit *l, int64_t now_ms, int64_t per_minute);
  * yet. Only ever lowers what is left here. */
 void limit_told_remaining(struct limit *l, int64_t now_ms, int64_t remaining, int64_t unseen);
 
-/* A call taken at taken_ms was refused for this limit. retry_after_ms is the provider's word, -1 when it had
- * none. One decrease for all calls that were under way together. */
-void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t retry_after_ms);
+/* A call taken at taken_ms was refused for this limit. `counted` of what it took stays taken, the rest is to
+ * be settled. retry_after_ms is the provider's word, -1 when it had none. One decrease for all calls that
+ * were under way together. */
+void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t counted,
+		   int64_t retry_after_ms);
 
 /* A call was answered: what was learned recovers slowly while all goes well and the limit is in use. */
 void limit_answered(struct limit *l, int64_t now_ms);

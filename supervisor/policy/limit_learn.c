@@ -48,12 +48,14 @@ static bool is_evident(const struct limit *l, int64_t now_ms)
 	return got >= MUCH_EVIDENCE || (got >= EVIDENCE && l->row > 1);
 }
 
-void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t retry_after_ms)
+void limit_refused(struct limit *l, int64_t now_ms, int64_t taken_ms, int64_t counted, int64_t retry_after_ms)
 {
 	int64_t rate = limit_rate(l), learned;
 
-	(void)window_add(l->idle, now_ms, taken_ms, 1);
-	l->tried--;
+	now_ms = limit_tick(l, now_ms);
+	if (taken_ms >= l->begun_ms)
+		(void)window_add(l->idle, now_ms, taken_ms, counted);
+	l->tried -= counted;
 	l->stopped = true;
 	if (l->row > 0 && taken_ms <= l->row_ms)
 		return; /* under way together with one that told us already */
@@ -85,6 +87,7 @@ void limit_answered(struct limit *l, int64_t now_ms)
 {
 	int64_t needed_ms = l->guessed ? SEARCH_MS : RECOVER_MS;
 
+	now_ms = limit_tick(l, now_ms);
 	if (!l->learned || ++l->answers < (l->guessed ? SEARCH_CALLS : RECOVER_CALLS) ||
 	    now_ms - l->changed_ms < needed_ms || !is_in_use(l, now_ms))
 		return;
@@ -101,6 +104,6 @@ void limit_forget(struct limit *l)
 	l->learned = 0;
 	l->row = 0;
 	l->tried = 0;
-	l->trying_since_ms = l->pace.stamp_ms;
-	limit_set_pace(l, l->pace.stamp_ms);
+	l->trying_since_ms = l->latest_ms;
+	limit_set_pace(l, l->latest_ms);
 }

@@ -13,8 +13,10 @@ struct limit {
 	struct bucket pace;
 	struct window *spent; /* all that counts */
 	struct window *idle;  /* the part of it that no call of ours got through with */
+	int64_t latest_ms;    /* that it was told: its clock, which never steps back */
 	int64_t born_ms;      /* for the ramp */
 	int64_t begun_ms;     /* nothing is known of what was sent before */
+	int64_t paced_ms;     /* what was taken until then did not come out of `pace` */
 
 	/* Learning. */
 	int64_t trying_since_ms; /* calls have gone as fast as they could since */
@@ -42,13 +44,23 @@ static inline int64_t most(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
+/* What its clock shows when the caller's shows now_ms, which may be ahead. */
+static inline int64_t limit_clock(const struct limit *l, int64_t now_ms)
+{
+	return most(now_ms, l->latest_ms);
+}
+
+/* The same, and from now on it never shows less; what was earned until then is earned. So before anything is
+ * changed. */
+int64_t limit_tick(struct limit *l, int64_t now_ms);
+
 /* What is configured or told; 0 = no limit. */
 int64_t limit_base_rate(const struct limit *l);
 
 /* In effect, the ramp left out; 0 = no limit. */
 int64_t limit_rate(const struct limit *l);
 
-/* After the rate has changed. */
+/* After the rate has changed. Here and below now_ms is what limit_tick() or limit_clock() returned. */
 void limit_set_pace(struct limit *l, int64_t now_ms);
 
 /* What calls of ours got through with, in the last span. */

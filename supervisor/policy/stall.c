@@ -135,3 +135,14 @@ bool stall_is(const struct stall *stall, const char *run_id, int64_t *ret_since_
 	*ret_since_ms = run->since_ms;
 	return true;
 }
+
+int stall_count(const struct stall *stall)
+{
+	const struct run *run;
+	size_t cursor = 0;
+	int count = 0;
+
+	while ((run = map_next(stall->runs, &cursor)))
+		count += run->stalled;
+	return count;
+}

@@ -43,4 +43,7 @@ enum stall_verdict stall_learn(struct stall *stall, const char *run_id, int64_t 
 /* Whether it is stalled, and since when it has had no success. */
 bool stall_is(const struct stall *stall, const char *run_id, int64_t *ret_since_ms);
 
+/* How many are. */
+int stall_count(const struct stall *stall);
+
 #endif

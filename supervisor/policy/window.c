@@ -6,8 +6,9 @@
 
 struct window {
 	int64_t slot_ms;
-	int64_t count; /* of slots: those of a span and the one that is under way */
-	int64_t now;   /* number of the newest slot, counted from time 0 */
+	int64_t count;	 /* of slots: those of a span and the one that is under way */
+	int64_t now;	 /* number of the newest slot, counted from time 0 */
+	int64_t next_ms; /* when the next one begins */
 	int64_t sum;
 	int64_t *slots; /* slot n stands at n % count */
 };
@@ -33,6 +34,7 @@ void window_new(int64_t span_ms, int64_t slot_ms, int64_t now_ms, struct window 
 	w->count = (span_ms + slot_ms - 1) / slot_ms + 1;
 	w->slots = mem_array((size_t)w->count, sizeof(w->slots[0]));
 	w->now = number_of(w, now_ms);
+	w->next_ms = (w->now + 1) * slot_ms;
 	*ret = w;
 }
 
@@ -44,10 +46,13 @@ void window_free(struct window **w)
 	mem_free(w);
 }
 
-static void advance(struct window *w, int64_t now_ms)
+void window_advance(struct window *w, int64_t now_ms)
 {
-	int64_t number = number_of(w, now_ms);
+	int64_t number;
 
+	if (now_ms < w->next_ms)
+		return;
+	number = number_of(w, now_ms);
 	if (number - w->now >= w->count) {
 		memset(w->slots, 0, (size_t)w->count * sizeof(w->slots[0]));
 		w->sum = 0;
@@ -58,15 +63,15 @@ static void advance(struct window *w, int64_t now_ms)
 		w->sum -= *slot(w, w->now);
 		*slot(w, w->now) = 0;
 	}
+	w->next_ms = (w->now + 1) * w->slot_ms;
 }
 
 int64_t window_add(struct window *w, int64_t now_ms, int64_t at_ms, int64_t amount)
 {
 	int64_t number = number_of(w, at_ms), *at;
 
-	advance(w, now_ms);
-	/* What happens now is the newest there is, also after a clock has stepped back. */
-	if (at_ms >= now_ms || number > w->now)
+	window_advance(w, now_ms);
+	if (number > w->now)
 		number = w->now;
 	if (number <= w->now - w->count)
 		return 0;
@@ -78,19 +83,13 @@ int64_t window_add(struct window *w, int64_t now_ms, int64_t at_ms, int64_t amou
 	return amount;
 }
 
-int64_t window_sum(struct window *w, int64_t now_ms)
+int64_t window_sum(const struct window *w, int64_t now_ms)
 {
-	advance(w, now_ms);
-	return w->sum;
-}
+	int64_t sum = w->sum, gone;
 
-int64_t window_sum_later(struct window *w, int64_t now_ms, int64_t later_ms)
-{
-	int64_t sum, gone;
-
-	advance(w, now_ms);
-	sum = w->sum;
-	gone = number_of(w, later_ms) - w->now;
+	if (now_ms < w->next_ms)
+		return sum;
+	gone = number_of(w, now_ms) - w->now;
 	if (gone >= w->count)
 		return 0;
 	for (int64_t i = 1; i <= gone; i++)
@@ -98,17 +97,14 @@ int64_t window_sum_later(struct window *w, int64_t now_ms, int64_t later_ms)
 	return sum;
 }
 
-int64_t window_wait_ms(struct window *w, int64_t now_ms, int64_t most)
+int64_t window_wait_ms(const struct window *w, int64_t now_ms, int64_t most)
 {
-	int64_t sum, steps = 0;
+	int64_t sum = window_sum(w, now_ms), last;
 
-	advance(w, now_ms);
-	sum = w->sum;
-	while (sum > most && steps < w->count)
-		sum -= *slot(w, w->now + ++steps);
-	if (steps == 0)
+	if (sum <= most)
 		return 0;
-	/* A clock that stands still must not make it 0. */
-	steps = (w->now + steps) * w->slot_ms - now_ms;
-	return steps > 0 ? steps : 1;
+	last = now_ms < w->next_ms ? w->now : number_of(w, now_ms);
+	while (sum > most)
+		sum -= *slot(w, ++last);
+	return last * w->slot_ms - now_ms;
 }

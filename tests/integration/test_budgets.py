@@ -149,8 +149,6 @@ def test_a_budget_is_kept_by_whichever_node_goes_on_with_the_run(node, simulator
     first = node(shared=True, concurrency=4)
     run = start(first, 60, ["gpt-4o"], followups=1, budgetUsd=0.04)
     wait_over(first, run, 0.04)
-    # Else its slots are thought to be held for 15 s, as a dead node's are.
-    place.wait_until(lambda: sql(first, "SELECT sum(held) FROM limit_shares") == [(0,)], 10, "its slots to go back")
     first.stop()
     before = paid(simulator)
     second = node(shared=True, concurrency=4)

@@ -118,21 +118,21 @@ def test_a_crash_while_the_database_is_away_is_known_all_the_same(make_daemon, m
 # Retention.
 
 def test_a_shorter_retention_takes_effect_at_a_reload_and_spares_what_is_young(make_daemon, make_fake):
-    daemon = make_daemon({**make_fake(WORKING).ini(), "daemon": {"events_retention": "30d"}}).wait_ready()
+    daemon = make_daemon({**make_fake(WORKING).ini(), "retention": {"events": "30d"}}).wait_ready()
     daemon.rows("""INSERT INTO events (level, kind, at)
         SELECT 'info', 'test.old', now() - interval '2 hours' FROM generate_series(1, 2500)""")
     daemon.rows("INSERT INTO events (level, kind, at) VALUES ('info', 'test.young', now() - interval '30 minutes')")
-    daemon.write_ini({"daemon": {"events_retention": "1h"}})
+    daemon.write_ini({"retention": {"events": "1h"}})
     daemon.call("reload")
-    daemon.wait_log(r"store\.pruned events=2500$")
+    daemon.wait_log(r"store\.pruned events=2500 contents=0$")
     assert daemon.rows("SELECT DISTINCT kind FROM events WHERE kind LIKE 'test.%%'") == [("test.young",)]
 
 
 def test_nothing_is_pruned_at_a_start_or_when_events_are_kept_for_ever(make_daemon, make_fake):
-    daemon = make_daemon({**make_fake(WORKING).ini(), "daemon": {"events_retention": "1h"}}).wait_ready()
+    daemon = make_daemon({**make_fake(WORKING).ini(), "retention": {"events": "1h"}}).wait_ready()
     daemon.rows("INSERT INTO events (level, kind, at) VALUES ('info', 'test.old', now() - interval '1 year')")
     for retention in ("1h", "0", "3650d"):
-        daemon.write_ini({"daemon": {"events_retention": retention}})
+        daemon.write_ini({"retention": {"events": retention}})
         daemon.call("reload")
         # Asked on the connection that prunes, and so behind it.
         assert "test.old" in {event["kind"] for event in daemon.call("events")["items"]}, retention

@@ -168,9 +168,9 @@ def test_an_embedded_folder_of_another_major_version_is_refused_with_the_remedy(
         with open(version, "w", encoding="ascii") as file:
             file.write("9\n")
         daemon.spawn()
-        assert daemon.wait_exit(10) != 0
+        assert daemon.wait_exit(10) == 78
         told, = [line for line in daemon.log_lines() if "PostgreSQL 9" in line]
-        assert "install postgresql-9" in told
+        assert "install postgresql-9" in told and "`proctorctl restore`" in told
         assert os.path.exists(version), "nothing was touched"
 
 
@@ -188,6 +188,8 @@ def test_a_database_password_is_redacted_wherever_the_url_is_shown(simulator, ow
     with running(simulator, {"database": {"url": url}}) as daemon:
         run = start(daemon, 1)
         assert wait_end(daemon, run)["status"] == "COMPLETED"
+        dumped = daemon.proctorctl("backup", os.path.join(daemon.folder, "guarded.dump"))
+        assert dumped.returncode == 0, dumped.stderr
         assert "***" in database(daemon)["url"] and "guarded" in database(daemon)["url"]
         told = [daemon.proctorctl(*words).stdout for words in (
             ("status",), ("--json", "status"), ("config", "show"), ("--json", "config", "show"), ("health",),

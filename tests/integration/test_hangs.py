@@ -9,6 +9,7 @@ import pytest
 from fake_pool import GREETING, WORKING
 from harness import place
 from probing import worker_program
+from scrape import scrape
 
 # A real worker, whose loop stops in the midst of answering a ping.
 REAL_HANG = """
@@ -68,6 +69,8 @@ def test_a_stopped_worker_is_continued_and_goes_on_where_it_was(make_daemon, mak
                              "reason": "it was stopped by a signal or a debugger (state T); it is continued"}
     daemon.wait_log(rf"worker\.suspect worker=probe/1 pid={pids[0]} verdict=stopped ")
     assert_well_again(daemon, pids)
+    assert scrape(daemon)("proctor_worker_hangs_total", pool="probe", verdict="stopped") == 1
+    assert scrape(daemon).sum("proctor_worker_exits_total") == 0
 
 
 def test_one_that_is_stopped_again_at_once_is_killed(make_daemon, make_fake):
@@ -78,6 +81,9 @@ def test_one_that_is_stopped_again_at_once_is_killed(make_daemon, make_fake):
     assert "stopped again" in data["reason"] and "(state T)" in data["reason"]
     assert "step_signal" in data["stack"]
     assert len(suspicions(daemon)) == 1
+    told = scrape(daemon)
+    assert told("proctor_worker_hangs_total", pool="probe", verdict="dead") == 1
+    assert told("proctor_worker_exits_total", pool="probe", cause="fault") == 1
 
 
 # Hung.

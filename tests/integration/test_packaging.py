@@ -26,9 +26,12 @@ def test_install_lays_out_programs_workers_sql_and_configuration(tmp_path):
     assert {"usr/sbin/proctord", "usr/bin/proctorctl", "usr/lib/proctor/workers/probe.py",
             "usr/lib/proctor/workers/health_check.py", "usr/lib/proctor/sql/0001_schema.sql",
             "usr/lib/proctor/conf/models.ini", "usr/lib/proctor/conf/demo.yaml", "etc/proctor/proctor.ini",
-            "usr/share/bash-completion/completions/proctorctl", "usr/share/man/man8/proctord.8",
+            "usr/share/bash-completion/completions/proctorctl", "usr/share/zsh/vendor-completions/_proctorctl",
+            "usr/share/fish/vendor_completions.d/proctorctl.fish",
+            "usr/share/man/man8/proctord.8",
             "usr/share/man/man1/proctorctl.1", "usr/share/man/man5/proctor.ini.5",
-            "usr/share/man/man7/proctor-protocol.7"} <= found
+            "usr/share/man/man7/proctor-protocol.7",
+            "usr/share/proctor/prometheus/proctor.rules.yml", "usr/share/proctor/grafana/proctor.json"} <= found
 
 
 def test_install_compiles_python_under_its_final_path(tmp_path):

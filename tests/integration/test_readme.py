@@ -1,11 +1,14 @@
 """What README and manual tell people to type works as it stands there."""
 
+import contextlib
+import http.server
 import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -13,6 +16,7 @@ from harness import place
 from harness.postgres import Postgres
 from harness.proctor import KEY_VARIABLES, Daemon, merge_ini
 from harness.simulator import Simulator
+from harness.terminal import Terminal
 
 with open(os.path.join(place.REPOSITORY, "README.md"), encoding="utf-8") as file:
     README = file.read()
@@ -39,11 +43,34 @@ def examples():
     return [line for line in dict.fromkeys(lines) if not line.startswith(ELSEWHERE)]
 
 
+class Taker(http.server.BaseHTTPRequestHandler):
+    """Takes whatever it is told."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def webhook():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taker) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def daemon():
-    with Simulator("--latency", "0.01") as simulator, Postgres() as postgres:
+    with Simulator("--latency", "0.01") as simulator, Postgres() as postgres, webhook() as url:
         ini = merge_ini(simulator.ini(requests_per_minute=0), {
             "database": {"url": postgres.database()},
+            "alert:ops": {"url": url},
             "service:simulator": {"command": "/bin/sleep 100000", "ready": "none"},
         })
         with Daemon(ini, {variable: "k" for variable in KEY_VARIABLES}) as one:
@@ -84,6 +111,13 @@ def test_every_example_works(desk):
     lines = examples()
     assert len(lines) > 30
     for line in lines:
+        if line.startswith("proctorctl top") and "--once" not in line:
+            # Takes the terminal over until q is pressed.
+            with Terminal("bash", "-c", line, environment=desk["environment"]) as terminal:
+                terminal.wait("q quit")
+                terminal.keys("q")
+                assert terminal.wait_exit() == 0
+            continue
         process = type_in(desk, line)
         if "--follow" in shlex.split(line):
             # Goes on until it is told to stop.

@@ -7,6 +7,7 @@ import pytest
 from fake_pool import GREETING, WORKING
 from harness import place
 from harness.control import ControlError
+from scrape import scrape
 from test_supervision import bought_twice, completed, wait_serving
 
 
@@ -182,4 +183,7 @@ def test_a_pool_that_crash_loops_does_not_disturb_another(make_daemon, make_fake
     pools = {pool["pool"]: pool for pool in daemon.call("status")["pools"]}
     assert pools["probe"]["degraded"] is None and pools["probe"]["restartsInWindow"] == 0
     assert pools["sick"]["degraded"]
+    told = scrape(daemon)
+    assert [told("proctor_pool_degraded", pool=pool) for pool in ("sick", "probe")] == [1, 0]
+    assert told("proctor_worker_exits_total", pool="sick", cause="exit") == told.sum("proctor_worker_exits_total") > 5
     assert daemon.call("providers.show", provider="anthropic")["why"] == "the worker pool is degraded"

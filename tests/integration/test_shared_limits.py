@@ -91,6 +91,23 @@ def test_slots_that_other_nodes_hold_are_told_from_a_nodes_own(node, simulator):
     assert (row["configured"], row["limit"], row["used"]) == (2, 2, 0)
 
 
+def test_a_node_that_stops_leaves_its_slots_to_the_others(node, simulator):
+    hold(simulator)
+    one = node(concurrency=4)
+    other = node(concurrency=4)
+    held = "SELECT held FROM limit_shares WHERE node_id = %s"
+    number = one.call("status")["database"]["nodeId"]
+    run = start(one, 8)
+    wait_asked(simulator, 4)
+    assert sql(other, held, number) == [(4,)]
+    one.process.send_signal(signal.SIGTERM)
+    one.wait_log("daemon.stopping")
+    hold(simulator, False)
+    assert one.wait_exit() == 0
+    assert sql(other, held, number) == [(0,)]
+    other.call("run.delete", run=run, force=True)
+
+
 def test_without_its_database_a_node_makes_no_call_and_says_why(node, simulator, postgres):
     limit(simulator, latency="0.05")
     one = node(requests_per_minute=1200)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -185,3 +186,26 @@ def test_a_daemon_of_a_clean_stop_takes_nothing_back(make_daemon, make_fake, sta
     daemon.start().wait_ready()
     daemon.wait_log(r"store\.registered node=\d+ taken_back=0")
     assert daemon.wait_run(run)["progress"]["completed"] == 20
+
+
+def test_the_daemon_ends_behind_its_guard_but_does_not_wait_for_ever(make_daemon, make_fake):
+    daemon = make_daemon(make_fake(WORKING).ini()).wait_ready()
+    guard, = (pid for pid in place.descendants(daemon.process.pid) if program_of(pid) == "proctor-guard")
+    os.kill(guard, signal.SIGSTOP)
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.wait_log(r"daemon\.stopped")
+    with pytest.raises(subprocess.TimeoutExpired):
+        daemon.process.wait(0.5)
+    assert daemon.wait_exit() == 0
+    os.kill(guard, signal.SIGCONT)
+    place.wait_until(lambda: program_of(guard) is None, 10, "the end of the guard")
+
+
+def program_of(pid):
+    """The name of a process; None when there is none, or it only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            head, _, tail = file.read().rpartition(")")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if tail.split()[0] == "Z" else head.partition("(")[2]

@@ -1,5 +1,6 @@
 """The spool of a real daemon: what it tells, what it refuses, and what damage to its files costs."""
 
+import datetime
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 from harness import place
 from harness.proctor import Daemon
 from probing import KEYS, hold, script, start, wait_asked, wait_end
+from scrape import scrape
 from trouble import (bought, check_all, check_settled, database, spool, wait_away, wait_note, wait_sent,
                      wait_spooled)
 
@@ -96,6 +98,10 @@ def test_the_spool_tells_depth_age_and_what_its_records_wait_for(on_server, serv
     check_all(on_server, simulator, run, 10, turns=2)
     told = on_server.ctl("spool")
     assert (told["depth"], told["oldestAgeMs"], told["waitsFor"], told["unsynced"]) == (0, None, None, 0)
+    measured = scrape(on_server)
+    assert (measured("proctor_spool_records"), measured("proctor_spool_oldest_seconds")) == (0, 0)
+    assert measured("proctor_record_delay_seconds_count") == 10
+    assert measured("proctor_record_delay_seconds_sum") >= 10 * 0.2
     assert "Oldest waits" not in on_server.proctorctl("spool").stdout
 
 
@@ -110,8 +116,12 @@ def test_a_segment_of_a_killed_daemon_can_be_read_offline(on_server, server, sim
     assert sorted(prompts) == ["And "] * 5 + ["Case"] * 5
     assert {line["meta"]["fate"] for line in lines if line["kind"] == "end"} == {0}
     assert not any(secret in json.dumps(lines) for secret in KEYS.values())
+    newest = max(datetime.datetime.fromisoformat(line["at"]) for line in lines)
+    waited = (datetime.datetime.now(datetime.timezone.utc) - newest).total_seconds()
     restart(on_server, server)
     check_all(on_server, simulator, run, 5, turns=2)
+    # From the spool's own time: what was written by an earlier life has waited since then.
+    assert scrape(on_server)("proctor_record_delay_seconds_sum") >= 5 * waited
 
 
 # what it refuses

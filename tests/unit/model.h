@@ -1,8 +1,9 @@
 #ifndef MODEL_H
 #define MODEL_H
 
-/* For checks of a policy against a second one, written for the test, over random sequences of events.
- * PROCTOR_SEED in the environment repeats a run; a failure prints the seed that it had. */
+/* For checks of a policy against a second one, written for the test, over random sequences of events: the
+ * same each time, unless PROCTOR_SEED in the environment is another number, or "random". A failure prints the
+ * seed that it had. */
 
 #include "row.h"
 
@@ -10,6 +11,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static uint64_t model_seed;
@@ -32,12 +34,15 @@ static inline int model_start(void **state)
 	const char *given = getenv("PROCTOR_SEED");
 
 	(void)state;
-	if (given)
+	if (!given)
+		model_seed = 20261123;
+	else if (strcmp(given, "random"))
 		model_seed = strtoull(given, NULL, 10);
 	else if (!model_seed && getentropy(&model_seed, sizeof(model_seed)) < 0)
 		return -1;
 	/* Not 0, from which xorshift would never come away. */
 	model_state = model_seed ? model_seed : 1;
+	print_message("PROCTOR_SEED=%" PRIu64 "\n", model_seed);
 	return 0;
 }
 

@@ -38,7 +38,7 @@ static void test_no_file_gives_the_defaults(void **state)
 	assert_string_equal(c->control.socket, "");
 	assert_int_equal(c->control.mode, 0660);
 	assert_int_equal(c->control.max_clients, 64);
-	assert_int_equal(c->daemon.events_retention_ms, INT64_C(2592000000));
+	assert_int_equal(c->retention.events_ms, INT64_C(2592000000));
 	assert_int_equal(c->daemon.stalled_after_ms, 900000);
 	assert_int_equal(c->nlimits, 0);
 	assert_int_equal(c->ngroups, 1);
@@ -164,25 +164,20 @@ static void test_a_file_fills_the_structs(void **state)
 	assert_null(config_find_service(c, "fast"));
 }
 
+#define SECTIONS                                                                                             \
+	"[daemon], [database], [spool], [retention], [control], [group:NAME], [pool:NAME], [service:NAME], " \
+	"[provider:NAME], [limit:PROVIDER/GLOB], [retry], [metrics]"
+
 static const struct {
 	const char *text;
 	const char *want_error;
 } bad[] = {
-	{ "[deamon]\n",
-	  "t.ini:1: [deamon]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry]; the "
-	  "nearest: daemon" },
-	{ "[xyzzyx]\n",
-	  "t.ini:1: [xyzzyx]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry]" },
+	{ "[deamon]\n", "t.ini:1: [deamon]: unknown section; allowed are " SECTIONS "; the nearest: daemon" },
+	{ "[xyzzyx]\n", "t.ini:1: [xyzzyx]: unknown section; allowed are " SECTIONS },
 	{ "[pool]\n",
-	  "t.ini:1: [pool]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry]; the "
-	  "nearest: pool, spool" },
+	  "t.ini:1: [pool]: unknown section; allowed are " SECTIONS "; the nearest: pool, spool" },
 	{ "[daemon:x]\n",
-	  "t.ini:1: [daemon:x]: unknown section; allowed are [daemon], [database], [spool], [control], "
-	  "[group:NAME], [pool:NAME], [service:NAME], [provider:NAME], [limit:PROVIDER/GLOB], [retry]; the "
-	  "nearest: daemon" },
+	  "t.ini:1: [daemon:x]: unknown section; allowed are " SECTIONS "; the nearest: daemon" },
 	{ "[pool:]\n", "t.ini:1: [pool:]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[pool:A]\n", "t.ini:1: [pool:A]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
 	{ "[service:9]\n", "t.ini:1: [service:9]: a name has 1 to 32 of a-z 0-9 _ -, a letter first" },
@@ -242,8 +237,40 @@ static const struct {
 	  "t.ini:2: [daemon] run_dir: too long for a socket in it, whose path has at most 107 bytes; use a "
 	  "shorter "
 	  "one, or set socket in [control]" },
+	{ "[metrics]\nlisten = 9469\n", "t.ini:2: [metrics] listen: \"9469\" is no ADDRESS:PORT; allowed is "
+					"an IP address and a port, such as "
+					"127.0.0.1:9469 or [::1]:9469" },
+	{ "[metrics]\nlisten = localhost:9469\n", "t.ini:2: [metrics] listen: \"localhost:9469\" is no "
+						  "ADDRESS:PORT; allowed is an IP address and a port, "
+						  "such as 127.0.0.1:9469 or [::1]:9469" },
+	{ "[metrics]\nallow_remote = no\nlisten = 0.0.0.0:9469\n",
+	  "t.ini:3: [metrics] listen: 0.0.0.0:9469 can be reached from other machines, and whoever reaches "
+	  "it "
+	  "reads the metrics; use a loopback address, or set allow_remote = yes" },
 	{ "[daemon]\nuser = a\nuser = b\n", "t.ini:3: [daemon] user: given already, in line 2" },
 };
+
+static void test_metrics_are_served_to_this_machine_unless_others_are_allowed(void **state)
+{
+	static const struct {
+		const char *text, *listen;
+	} rows[] = {
+		{ "[metrics]\n", "" },
+		{ "[metrics]\nlisten = 127.0.0.1:9469\n", "127.0.0.1:9469" },
+		{ "[metrics]\nlisten = [::1]:9469\n", "[::1]:9469" },
+		{ "[metrics]\nlisten = 0.0.0.0:9469\nallow_remote = yes\n", "0.0.0.0:9469" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		AUTO(mem_free_str) char *error = NULL;
+		AUTO(config_free) struct config *c = NULL;
+		int r = config_load_text("t.ini", rows[i].text, strlen(rows[i].text), &c, &error);
+
+		expect(r == 0, "%s: %s", rows[i].text, error);
+		expect(!strcmp(c->metrics.listen, rows[i].listen), "%s: %s", rows[i].text, c->metrics.listen);
+	}
+}
 
 static void test_bad_content_is_one_line_that_says_how_to_mend_it(void **state)
 {
@@ -367,6 +394,7 @@ int main(void)
 		cmocka_unit_test(test_no_file_gives_the_defaults),
 		cmocka_unit_test(test_each_provider_has_its_own_defaults),
 		cmocka_unit_test(test_a_file_fills_the_structs),
+		cmocka_unit_test(test_metrics_are_served_to_this_machine_unless_others_are_allowed),
 		cmocka_unit_test(test_bad_content_is_one_line_that_says_how_to_mend_it),
 		cmocka_unit_test(test_a_missing_file_is_an_error_unless_it_is_the_default_one),
 		cmocka_unit_test(test_walk_tells_value_source_and_live_but_no_secret),

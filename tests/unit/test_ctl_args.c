@@ -85,6 +85,9 @@ static const struct {
 	{ "run start --models a", "needs definition" },
 	{ "run start d --models", "--models needs a value" },
 	{ "run start d --models a --samples x", "--samples must be a whole number, not \"x\"" },
+	{ "run list --columns", "--columns needs a value" },
+	{ "run list --columns ,", "--columns needs names of columns" },
+	{ "completion bash extra", "does not take \"extra\"" },
 	{ "run start d --models a --samples 1 --samples 2", "--samples is given twice" },
 	{ "run start d --models a --temperature nan", "--temperature must be a number" },
 	{ "run start d --models a --temperature 0.5x", "--temperature must be a number" },
@@ -121,7 +124,7 @@ static void test_global_options_are_understood_anywhere(void **state)
 {
 	AUTO(args_free) struct parsed_args *parsed = NULL;
 	AUTO(mem_free_str) char *error = NULL;
-	char line[] = "--socket /a run --json list --timeout=2m --color always";
+	char line[] = "--socket /a run --json list --timeout=2m --color always --no-pager --columns a,b";
 	char *words[WORDS_MAX];
 
 	(void)state;
@@ -130,6 +133,8 @@ static void test_global_options_are_understood_anywhere(void **state)
 	assert_true(parsed->json);
 	assert_int_equal(parsed->timeout_ms, 120000);
 	assert_int_equal(parsed->color, ARGS_COLOR_ALWAYS);
+	assert_true(parsed->no_pager);
+	assert_int_equal(json_array_size(parsed->columns), 2);
 	assert_string_equal(parsed->words, "run list");
 }
 

@@ -227,6 +227,27 @@ static void test_a_file_that_cannot_be_read_is_named(void **state)
 	assert_non_null(strstr(error, "cannot read /nonexistent/d.yaml"));
 }
 
+static void test_a_refusal_is_one_line_whatever_it_quotes(void **state)
+{
+	static const struct {
+		const char *name, *text;
+	} cases[] = {
+		{ "f.json", "{\"scenarios\": [\"\\ud83d\\ude\n00\"]}" },
+		{ "f.yaml", "scenarios: {\"a\\n\\e[2Jb\": {}}\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		AUTO(definition_file_free) struct definition_file *file = NULL;
+		AUTO(mem_free_str) char *error = NULL;
+
+		expect(definition_file_parse(cases[i].name, cases[i].text, strlen(cases[i].text), &file,
+					     &error) == -EINVAL,
+		       "%s", cases[i].text);
+		expect(!strpbrk(error, "\n\033"), "%s", error);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_many_scenarios_are_read_in_order),
 		cmocka_unit_test(test_a_prompt_over_the_limit_is_refused),
 		cmocka_unit_test(test_a_file_that_cannot_be_read_is_named),
+		cmocka_unit_test(test_a_refusal_is_one_line_whatever_it_quotes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 #include "row.h"
 
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,14 +118,14 @@ static const struct column columns[] = {
 	{ .title = NULL },
 };
 
-static char *print(const struct table_style *style, const char *rows)
+static char *print_table(const struct table_style *style, const struct column *shown, const char *rows)
 {
 	json_t *list = json_loads(rows, 0, NULL);
 	char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
 
-	table_print(out, style, columns, list);
+	table_print(out, style, shown, list);
 	(void)fclose(out);
 	json_decref(list);
 	return text;
@@ -151,7 +152,7 @@ static void test_tables_fit_and_numbers_stand_right(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct table_style style = { .width = rows[i].width };
-		AUTO(mem_free_str) char *text = print(&style, rows[i].rows);
+		AUTO(mem_free_str) char *text = print_table(&style, columns, rows[i].rows);
 
 		expect(strcmp(text, rows[i].want) == 0, "row %zu:\n%s", i, text);
 	}
@@ -184,6 +185,113 @@ static void test_money_has_digits_enough(void **state)
 	}
 }
 
+static const struct column wide_columns[] = {
+	{ .title = "ID", .path = "id" },
+	{ .title = "LONG TEXT", .path = "text", .shrinks = true },
+	{ .title = "MINOR", .path = "minor", .minor = true },
+	{ .title = "SHARE", .path = "share", .kind = COLUMN_BAR },
+	{ .title = "EXTRA", .path = "extra", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = NULL },
+};
+
+#define WIDE_ROW                                                                                             \
+	"[{\"id\":\"id_0123456789\",\"text\":\"some words that go on and on\",\"minor\":\"less\","           \
+	"\"share\":0.55,\"extra\":1200}]"
+
+/* Which columns give way to a narrow terminal, and in which order. */
+static void test_narrow_tables_keep_what_matters(void **state)
+{
+	static const struct {
+		size_t width;
+		const char *only, *want;
+	} rows[] = {
+		{ 0, NULL,
+		  "ID             LONG TEXT                     MINOR  SHARE\n"
+		  "id_0123456789  some words that go on and on  less   ██░░  55%\n" },
+		{ 53, NULL,
+		  "ID             LONG TEXT             MINOR  SHARE\n"
+		  "id_0123456789  some words that go …  less   ██░░  55%\n" },
+		{ 46, NULL,
+		  "ID             LONG TEXT             SHARE\n"
+		  "id_0123456789  some words that go …  ██░░  55%\n" },
+		{ 36, NULL,
+		  "ID             LONG TEXT   SHARE\n"
+		  "id_0123456789  some word…  ██░░  55%\n" },
+		{ 28, NULL,
+		  "ID        LONG TE…  SHARE\n"
+		  "id_0123…  some wo…  ██░░  55%\n" },
+		{ 0, "[\"share\",\"extra\",\"long-text\"]",
+		  "SHARE      EXTRA  LONG TEXT\n"
+		  "██░░  55%  1,200  some words that go on and on\n" },
+		{ 20, "[\"minor\",\"share\"]",
+		  "MINOR  SHARE\n"
+		  "less   ██░░  55%\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		json_t *only = rows[i].only ? json_loads(rows[i].only, 0, NULL) : NULL;
+		struct table_style style = { .width = rows[i].width, .bar_cells = 4, .only = only };
+		AUTO(mem_free_str) char *text = print_table(&style, wide_columns, WIDE_ROW);
+
+		expect(strcmp(text, rows[i].want) == 0, "row %zu:\n%s", i, text);
+		json_decref(only);
+	}
+}
+
+static void test_columns_are_found_by_title_and_by_path(void **state)
+{
+	AUTO(mem_free_str) char *names = table_column_names(wide_columns);
+
+	(void)state;
+	assert_string_equal(names, "id, long-text, minor, share, extra");
+	assert_ptr_equal(table_find_column(wide_columns, "long-text"), &wide_columns[1]);
+	assert_ptr_equal(table_find_column(wide_columns, "text"), &wide_columns[1]);
+	assert_null(table_find_column(wide_columns, "LONG TEXT"));
+}
+
+static void test_bars_are_never_full_before_the_end(void **state)
+{
+	static const struct {
+		double share;
+		const char *want;
+	} rows[] = { { 0, "░░░░   0%" },     { 0.249, "░░░░  24%" }, { 0.25, "█░░░  25%" },
+		     { 0.999, "███░  99%" }, { 1, "████ 100%" },     { 7, "████ 100%" } };
+	static const struct table_style style = { .bar_cells = 4 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		json_t *share = json_real(rows[i].share);
+		AUTO(mem_free_str) char *text = table_cell(&style, COLUMN_BAR, share);
+
+		expect(strcmp(text, rows[i].want) == 0, "%g: %s", rows[i].share, text);
+		json_decref(share);
+	}
+}
+
+static void test_sequences_of_colour_take_no_columns(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t width, bytes, taken;
+	} rows[] = {
+		{ "abc", 2, 2, 2 },
+		{ "\033[31mabc\033[0m", 2, 7, 2 },
+		{ "\033[31mabc\033[0m", 3, 12, 3 },
+		{ "\033[31mabc\033[0m", 9, 12, 3 },
+		{ "a\033[1m漢字", 4, 8, 3 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		size_t taken = 99;
+		size_t bytes = text_fit_colored(rows[i].text, rows[i].width, &taken);
+
+		expect(bytes == rows[i].bytes && taken == rows[i].taken, "row %zu: %zu bytes, %zu columns", i,
+		       bytes, taken);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,7 +303,14 @@ int main(void)
 		cmocka_unit_test(test_tables_fit_and_numbers_stand_right),
 		cmocka_unit_test(test_status_words_are_coloured_only_when_asked),
 		cmocka_unit_test(test_money_has_digits_enough),
+		cmocka_unit_test(test_narrow_tables_keep_what_matters),
+		cmocka_unit_test(test_columns_are_found_by_title_and_by_path),
+		cmocka_unit_test(test_bars_are_never_full_before_the_end),
+		cmocka_unit_test(test_sequences_of_colour_take_no_columns),
 	};
+
+	if (!setlocale(LC_CTYPE, "C.UTF-8"))
+		return 1;
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

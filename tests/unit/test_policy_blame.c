@@ -153,6 +153,34 @@ static void test_whom_is_named(void **state)
 		assert_string_equal(blame_whom_name((enum blame_whom)i), names[i]);
 }
 
+static void test_a_cause_is_one_word(void **state)
+{
+	static const struct {
+		struct blame_death death;
+		const char *want;
+	} rows[] = {
+		{ { .planned = true }, "planned" },
+		{ { .planned = true, .signo = SIGTERM, .sent_by_us = true }, "planned" },
+		{ { .signo = SIGKILL, .sent_by_us = true }, "planned" },
+		{ { .faulty = true, .signo = SIGKILL, .sent_by_us = true }, "fault" },
+		{ { .signo = SIGSEGV }, "crash" },
+		{ { .planned = true, .signo = SIGSEGV }, "crash" },
+		{ { .exit_code = 128 + SIGSEGV }, "crash" },
+		{ { .exit_code = 1 }, "exit" },
+		{ { .exit_code = 0 }, "exit" },
+		{ { .signo = SIGKILL, .oom_evidence = true }, "memory" },
+		{ { .signo = SIGKILL }, "killed" },
+		{ { .exit_code = 128 + SIGTERM }, "killed" },
+		{ { .exit_code = 78 }, "install" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		expect(!strcmp(blame_cause_name(blame_cause(&rows[i].death)), rows[i].want), "row %zu: %s", i,
+		       blame_cause_name(blame_cause(&rows[i].death)));
+	assert_string_equal(blame_cause_name(BLAME_CAUSE_COUNT), "?");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +188,7 @@ int main(void)
 		cmocka_unit_test(test_a_job_is_convicted_by_what_happens_while_it_runs_alone),
 		cmocka_unit_test(test_a_killer_is_poison_at_its_fourth_death_and_a_neighbour_never),
 		cmocka_unit_test(test_whom_is_named),
+		cmocka_unit_test(test_a_cause_is_one_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

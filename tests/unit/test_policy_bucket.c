@@ -9,6 +9,7 @@
 #include "policy/bucket.h"
 
 #define MINUTE INT64_C(60000)
+#define HOUR   (60 * MINUTE)
 
 struct step {
 	int64_t at_ms, cost;
@@ -116,6 +117,22 @@ static void test_new_rates_keep_what_is_earned(void **state)
 	assert_int_equal(bucket_level(&b, 2800), -12);
 }
 
+/* What was given back stays above, what was earned does not. */
+static void test_a_smaller_burst_takes_from_a_bucket_that_is_above_it_too(void **state)
+{
+	struct bucket b;
+
+	(void)state;
+	bucket_init(&b, 60, MINUTE, 500, 0);
+	bucket_take(&b, HOUR, 100);
+	bucket_take(&b, 2 * HOUR, 100);
+	bucket_give(&b, 2 * HOUR + 101000, 100);
+	assert_int_equal(bucket_level(&b, 2 * HOUR + 101000), 600);
+	bucket_set_rate(&b, 60, 10, 2 * HOUR + 101000);
+	assert_int_equal(bucket_level(&b, 2 * HOUR + 101000), 110);
+	assert_int_equal(bucket_level(&b, 2 * HOUR + 101051), 10);
+}
+
 static void test_room_is_what_could_be_taken_within_the_horizon(void **state)
 {
 	static const struct {
@@ -192,6 +209,7 @@ int main(void)
 		cmocka_unit_test(test_a_clock_that_jumps_neither_robs_nor_grants),
 		cmocka_unit_test(test_what_is_given_back_may_pass_the_burst),
 		cmocka_unit_test(test_new_rates_keep_what_is_earned),
+		cmocka_unit_test(test_a_smaller_burst_takes_from_a_bucket_that_is_above_it_too),
 		cmocka_unit_test(test_room_is_what_could_be_taken_within_the_horizon),
 		cmocka_unit_test(test_nothing_drifts_over_a_day),
 		cmocka_unit_test(test_no_time_sees_more_than_its_rate_and_one_burst),

@@ -183,13 +183,25 @@ enum { CALLS_MAX = 4096 };
 struct lane {
 	struct limit *limit;
 	struct provider provider;
-	struct call calls[CALLS_MAX]; /* under way, in the order of their begin */
-	size_t first, len;	      /* a ring */
+	struct call calls[CALLS_MAX]; /* under way, in no order */
+	size_t len;
+	int64_t due_ms; /* when the next of them arrives or ends */
 	int64_t jitter_ms, latency_ms, mean_cost;
 	bool tokens, tells; /* costs vary; the provider says when to come back */
+	bool heavy;	    /* a tenth of the calls take up to ten times as long */
 	int64_t paused_ms, backoff_ms;
 	int64_t asked, refused, first_refusal_ms, spent_since, since_ms, asked_after;
 };
+
+/* Twice latency_ms at most, on average that; or heavy-tailed, on average 0.95 of it. */
+static int64_t some_latency(const struct lane *lane)
+{
+	uint32_t most_ms = (uint32_t)lane->latency_ms * 2 + 1;
+
+	if (!lane->heavy)
+		return (int64_t)below(most_ms);
+	return (int64_t)(below(100) < 90 ? below(most_ms / 2) : below(most_ms * 5));
+}
 
 static void begin_calls(struct lane *lane, int64_t now_ms)
 {
@@ -206,15 +218,16 @@ static void begin_calls(struct lane *lane, int64_t now_ms)
 			reserved = (int64_t)((double)lane->mean_cost *
 					     (0.975 + 1.5 * 0.826 / sqrt((double)lane->len + 1)));
 		}
-		if (limit_wait_ms(lane->limit, now_ms, reserved) != 0)
+		if (!limit_has_room(lane->limit, now_ms, reserved))
 			return;
 		limit_take(lane->limit, now_ms, reserved);
-		call = &lane->calls[(lane->first + lane->len++) % CALLS_MAX];
+		call = &lane->calls[lane->len++];
 		*call = (struct call){ .taken_ms = now_ms,
 				       .arrives_ms = now_ms + (int64_t)below((uint32_t)lane->jitter_ms + 1),
 				       .reserved = reserved,
 				       .cost = cost };
-		call->ends_ms = call->arrives_ms + (int64_t)below((uint32_t)lane->latency_ms * 2 + 1);
+		call->ends_ms = call->arrives_ms + some_latency(lane);
+		lane->due_ms = call->arrives_ms < lane->due_ms ? call->arrives_ms : lane->due_ms;
 	}
 }
 
@@ -227,7 +240,7 @@ static void end_call(struct lane *lane, struct call *call, int64_t now_ms)
 		lane->backoff_ms = 0;
 		return;
 	}
-	limit_refused(lane->limit, now_ms, call->taken_ms, lane->tells ? call->word_ms : -1);
+	limit_refused(lane->limit, now_ms, call->taken_ms, !lane->tokens, lane->tells ? call->word_ms : -1);
 	if (lane->tokens)
 		limit_settle(lane->limit, now_ms, call->taken_ms, call->reserved, 0);
 	if (lane->tells) {
@@ -257,22 +270,30 @@ static void arrive(struct lane *lane, struct call *call, int64_t now_ms)
 		lane->spent_since += call->cost;
 }
 
-static void step(struct lane *lane, int64_t now_ms)
+static void pass(struct lane *lane, int64_t now_ms)
 {
-	for (size_t i = 0; i < lane->len; i++) {
-		struct call *call = &lane->calls[(lane->first + i) % CALLS_MAX];
+	lane->due_ms = INT64_MAX;
+	for (size_t i = 0; i < lane->len;) {
+		struct call *call = &lane->calls[i];
+		int64_t due_ms;
 
 		if (!call->asked && call->arrives_ms <= now_ms)
 			arrive(lane, call, now_ms);
-		if (call->asked && call->ends_ms <= now_ms && call->reserved) {
+		due_ms = call->asked ? call->ends_ms : call->arrives_ms;
+		if (call->asked && due_ms <= now_ms) {
 			end_call(lane, call, now_ms);
-			call->reserved = 0;
+			*call = lane->calls[--lane->len];
+			continue;
 		}
+		lane->due_ms = due_ms < lane->due_ms ? due_ms : lane->due_ms;
+		i++;
 	}
-	while (lane->len && lane->calls[lane->first].asked && !lane->calls[lane->first].reserved) {
-		lane->first = (lane->first + 1) % CALLS_MAX;
-		lane->len--;
-	}
+}
+
+static void step(struct lane *lane, int64_t now_ms)
+{
+	if (now_ms >= lane->due_ms)
+		pass(lane, now_ms);
 	begin_calls(lane, now_ms);
 }
 
@@ -305,20 +326,28 @@ static void test_a_right_limit_is_used_and_never_broken(void **state)
 	static const struct {
 		enum kind kind;
 		int64_t limit, span_ms, jitter_ms, latency_ms, mean_cost;
+		bool heavy;
 		double least;
 	} rows[] = {
-		{ SLIDING, 600, MINUTE, 700, 800, 0, 98.0 },
-		{ BUCKET, 600, MINUTE, 700, 800, 0, 98.0 },
-		{ SLIDING, 60, MINUTE, 700, 5000, 0, 97.0 },
-		{ SLIDING, 5000, MINUTE, 700, 3000, 0, 98.0 },
-		{ FIXED, 10, 1000, 40, 800, 0, 90.0 },
-		{ FIXED, 1, 1000, 40, 800, 0, 90.0 },
-		{ FIXED, 100, 1000, 40, 300, 0, 90.0 },
-		{ SLIDING, 400000, MINUTE, 600, 500, 100, 98.0 },
-		{ BUCKET, 2000000, MINUTE, 600, 1200, 300, 98.0 },
-		/* Few large calls at once: what is reserved beyond their real cost is a share of the limit.
-		 */
-		{ BUCKET, 200000, MINUTE, 600, 2000, 300, 96.0 },
+		{ SLIDING, 600, MINUTE, 700, 800, 0, false, 98.0 },
+		{ SLIDING, 600, MINUTE, 700, 5000, 0, true, 98.0 },
+		{ BUCKET, 600, MINUTE, 700, 800, 0, false, 98.0 },
+		{ BUCKET, 600, MINUTE, 700, 5000, 0, true, 98.0 },
+		{ SLIDING, 60, MINUTE, 700, 5000, 0, false, 98.0 },
+		{ SLIDING, 5000, MINUTE, 700, 3000, 0, true, 98.0 },
+		{ FIXED, 10, 1000, 40, 800, 0, true, 90.0 },
+		{ FIXED, 1, 1000, 40, 800, 0, false, 90.0 },
+		{ FIXED, 100, 1000, 40, 300, 0, false, 90.0 },
+		{ SLIDING, 400000, MINUTE, 600, 500, 100, false, 98.0 },
+		{ SLIDING, 400000, MINUTE, 600, 500, 100, true, 98.0 },
+		{ BUCKET, 2000000, MINUTE, 600, 1200, 300, true, 98.0 },
+		/* Few large calls. Each of n under way holds 1.5 deviations / sqrt(n) beyond its cost, so
+		 * that all hold 1.5 * 248 * sqrt(n): with 25 and 5 under way 0.9 % and 2.1 % of the limit.
+		 * The guard holds 1.4 %; the rest is what is left before the next whole call fits.
+		 * Measured: 96.9 % and 94.6 %; with half of that margin 97.4 % and 95.7 %, with none 97.8 %
+		 * and 97.1 %. */
+		{ BUCKET, 200000, MINUTE, 600, 2000, 300, true, 96.5 },
+		{ BUCKET, 40000, MINUTE, 600, 2000, 300, true, 94.0 },
 	};
 
 	(void)state;
@@ -332,6 +361,7 @@ static void test_a_right_limit_is_used_and_never_broken(void **state)
 		lane.latency_ms = rows[i].latency_ms;
 		lane.mean_cost = rows[i].mean_cost;
 		lane.tokens = rows[i].mean_cost > 0;
+		lane.heavy = rows[i].heavy;
 		lane.since_ms = 5000 + 2 * MINUTE;
 		run(&lane, 5000, 5000 + 12 * MINUTE);
 		use = use_percent(&lane, 5000 + 12 * MINUTE);

@@ -1,5 +1,4 @@
-/* A limit over a long time: a day against a provider, and a million random operations against a plain list.
- */
+/* A limit over a long time: a day against a provider. */
 
 #include "row.h"
 
@@ -37,9 +36,12 @@ struct day {
 	struct call calls[CALLS_MAX];
 	int64_t now_ms;	   /* true */
 	int64_t behind_ms; /* so much is the policy's clock */
+	int64_t due_ms;	   /* when the next call arrives or ends */
 	int64_t lowered_ms;
 	int64_t restarted_ms;
-	int64_t forgotten_ms; /* until then a restart has forgotten what the provider still counts */
+	size_t before; /* so many of those that the provider has seen came before the restart */
+	int64_t stragglers[CALLS_MAX]; /* when calls came that had been sent before it */
+	size_t straggler_count;
 	int64_t calm_ms;
 	double could, did; /* units, in calm minutes */
 	long refused, unavoidable, events[6];
@@ -55,21 +57,47 @@ static struct limit_params day_params(int64_t rate)
 	return (struct limit_params){ .rate = rate, .span_ms = MINUTE };
 }
 
-/* Unavoidable is a refusal of a call that was sent before the provider lowered its limit and came after, and
- * one within the minute after a lowered limit and a restart together: who begins anew takes for granted that
- * the limit of now was kept before. */
+/* What the provider counts at at_ms of calls that were sent before the restart. */
+static int64_t counted_before(const struct day *d, int64_t at_ms)
+{
+	int64_t count = 0;
+
+	for (size_t i = d->provider.first; i < d->before; i++)
+		count += d->provider.seen[i].at_ms > at_ms - MINUTE;
+	for (size_t i = 0; i < d->straggler_count; i++)
+		count += d->stragglers[i] > at_ms - MINUTE;
+	return count;
+}
+
+/* Two refusals could not be avoided. The one is of a call that was sent before the provider lowered its limit
+ * and came after. The other: who begins anew cannot know what was sent before, and takes for granted that the
+ * limit of now was used evenly; the call is refused for no more than what was sent beyond that, while the
+ * limit was higher. */
+static bool is_unavoidable(const struct day *d, const struct call *call)
+{
+	int64_t left_ms = d->restarted_ms + MINUTE - call->arrives_ms, beyond;
+
+	if (call->sent_ms <= d->lowered_ms && call->arrives_ms >= d->lowered_ms)
+		return true;
+	if (!d->restarted_ms || left_ms + JITTER_MS < 0)
+		return false;
+	beyond = counted_before(d, call->arrives_ms) -
+		 (left_ms > 0 ? d->provider.limit * left_ms / MINUTE : 0);
+	return beyond > 0 && d->provider.sum + 1 - beyond <= d->provider.limit;
+}
+
 static void arrive(struct day *d, struct call *call)
 {
 	call->asked = true;
 	call->refused = provider_ask(&d->provider, call->arrives_ms, 1) > 0;
-	if (!call->refused) {
-		d->did += d->now_ms >= d->calm_ms;
+	if (call->refused) {
+		d->refused++;
+		d->unavoidable += is_unavoidable(d, call);
 		return;
 	}
-	d->refused++;
-	if ((call->sent_ms <= d->lowered_ms && call->arrives_ms >= d->lowered_ms) ||
-	    call->arrives_ms < d->forgotten_ms)
-		d->unavoidable++;
+	d->did += d->now_ms >= d->calm_ms;
+	if (call->sent_ms <= d->restarted_ms && d->straggler_count < CALLS_MAX)
+		d->stragglers[d->straggler_count++] = call->arrives_ms;
 }
 
 static void end_call(struct day *d, struct call *call)
@@ -78,7 +106,7 @@ static void end_call(struct day *d, struct call *call)
 
 	call->under_way = false;
 	if (call->refused)
-		limit_refused(d->limit, now_ms, call->taken_ms, -1);
+		limit_refused(d->limit, now_ms, call->taken_ms, 1, -1);
 	else
 		limit_answered(d->limit, now_ms);
 }
@@ -111,30 +139,22 @@ static void begin_calls(struct day *d)
 
 		if (call->under_way)
 			continue;
-		if (limit_wait_ms(d->limit, now_ms, 1) != 0)
+		if (!limit_has_room(d->limit, now_ms, 1))
 			return;
-		limit_take(d->limit, now_ms, 1);
-		*call = (struct call){ .taken_ms = now_ms,
+		*call = (struct call){ .taken_ms = limit_take(d->limit, now_ms, 1),
 				       .sent_ms = d->now_ms,
 				       .arrives_ms = d->now_ms + model_below(JITTER_MS + 1),
 				       .under_way = true };
 		call->ends_ms = call->arrives_ms + model_below(2 * LATENCY_MS);
+		if (call->arrives_ms < d->due_ms)
+			d->due_ms = call->arrives_ms;
 	}
-}
-
-/* A restart and a lowered limit within a minute of each other. */
-static void note_forgotten(struct day *d)
-{
-	if (d->restarted_ms && d->lowered_ms && llabs(d->restarted_ms - d->lowered_ms) <= MINUTE + JITTER_MS)
-		d->forgotten_ms = d->now_ms + MINUTE + JITTER_MS;
 }
 
 static void set_provider(struct day *d, int64_t rate)
 {
-	if (rate < d->provider.limit) {
+	if (rate < d->provider.limit)
 		d->lowered_ms = d->now_ms;
-		note_forgotten(d);
-	}
 	d->provider.limit = rate;
 }
 
@@ -147,7 +167,8 @@ static void restart(struct day *d)
 	d->behind_ms = 0;
 	assert_int_equal(limit_new(&params, d->now_ms, &d->limit), 0);
 	d->restarted_ms = d->now_ms;
-	note_forgotten(d);
+	d->before = d->provider.len;
+	d->straggler_count = 0;
 	/* Calls of the dead process come to the provider, but no answer comes to us: they end as sent now. */
 	for (size_t i = 0; i < CALLS_MAX; i++)
 		if (d->calls[i].under_way)
@@ -184,15 +205,32 @@ static void disturb(struct day *d)
 	d->calm_ms = d->now_ms + CALM_MS;
 }
 
+/* Those that are over; and when there is something to do again. */
+static void ends(struct day *d)
+{
+	d->due_ms = INT64_MAX;
+	for (size_t i = 0; i < CALLS_MAX; i++) {
+		struct call *call = &d->calls[i];
+		int64_t due_ms = call->asked ? call->ends_ms : call->arrives_ms;
+
+		if (!call->under_way)
+			continue;
+		if (call->asked && due_ms <= d->now_ms)
+			end_call(d, call);
+		else if (due_ms < d->due_ms)
+			d->due_ms = due_ms;
+	}
+}
+
 static void pass(struct day *d, int64_t ms)
 {
 	d->now_ms += ms;
 	if (d->now_ms - ms >= d->calm_ms)
 		d->could += (double)ms * (double)d->provider.limit / (double)MINUTE;
-	arrivals(d);
-	for (size_t i = 0; i < CALLS_MAX; i++)
-		if (d->calls[i].asked && d->calls[i].under_way && d->calls[i].ends_ms <= d->now_ms)
-			end_call(d, &d->calls[i]);
+	if (d->now_ms >= d->due_ms) {
+		arrivals(d);
+		ends(d);
+	}
 	begin_calls(d);
 }
 

@@ -41,10 +41,12 @@ static void test_a_run_is_asked_about_when_its_time_is_over_and_stalls_once(void
 	assert_int_equal(stall_learn(stall, "a", -50, false, AFTER, AFTER), STALL_BEGINS);
 	assert_true(stall_is(stall, "a", &since_ms));
 	assert_int_equal(since_ms, 0);
+	assert_int_equal(stall_count(stall), 1);
 	assert_int_equal(stall_learn(stall, "a", -50, true, 2 * AFTER, AFTER), STALL_NONE);
 	assert_true(stall_succeeded(stall, "a", 2 * AFTER));
 	assert_false(stall_succeeded(stall, "a", 2 * AFTER));
 	assert_false(stall_is(stall, "a", &since_ms));
+	assert_int_equal(stall_count(stall), 0);
 	stall_free(&stall);
 }
 

@@ -31,7 +31,8 @@ static void test_a_slot_counts_until_all_of_it_is_older_than_the_span(void **sta
 		int64_t later, sum;
 
 		window_add(w, rows[i].at_ms, rows[i].at_ms, 5);
-		later = window_sum_later(w, rows[i].at_ms, rows[i].later_ms);
+		later = window_sum(w, rows[i].later_ms);
+		window_advance(w, rows[i].later_ms);
 		sum = window_sum(w, rows[i].later_ms);
 		expect(later == rows[i].want && sum == rows[i].want, "row %zu: %" PRId64 ", %" PRId64, i,
 		       later, sum);
@@ -61,12 +62,43 @@ static void test_a_clock_that_steps_back_hides_nothing(void **state)
 
 	(void)state;
 	assert_int_equal(window_add(w, 50000, 50000, 3), 3);
-	assert_int_equal(window_add(w, 100, 100, 4), 4);
+	assert_int_equal(window_add(w, 100, 50000, 4), 4);
 	assert_int_equal(window_sum(w, 100), 7);
 	assert_int_equal(window_wait_ms(w, 100, 7), 0);
-	assert_true(window_wait_ms(w, 100, 3) > 1000);
+	assert_int_equal(window_wait_ms(w, 100, 6), 51000);
+	assert_int_equal(window_wait_ms(w, 50000, 6), 1100);
 	assert_int_equal(window_sum(w, 51099), 7);
 	assert_int_equal(window_sum(w, 51100), 0);
+}
+
+/* What was added by the earlier clock is taken back from where it went. */
+static void test_a_clock_that_steps_back_moves_nothing(void **state)
+{
+	AUTO(window_free) struct window *w = make(1000, 100, 0);
+
+	(void)state;
+	assert_int_equal(window_add(w, 50000, 50000, 3), 3);
+	assert_int_equal(window_add(w, 50700, 50700, 4), 4);
+	assert_int_equal(window_add(w, 49000, 50000, -3), -3);
+	assert_int_equal(window_sum(w, 50700), 4);
+	assert_int_equal(window_sum(w, 51100), 4);
+	assert_int_equal(window_add(w, 49000, 60000, 2), 2);
+	assert_int_equal(window_sum(w, 51799), 6);
+	assert_int_equal(window_sum(w, 51800), 0);
+}
+
+static void test_looking_ahead_changes_nothing(void **state)
+{
+	AUTO(window_free) struct window *w = make(1000, 100, 0);
+
+	(void)state;
+	assert_int_equal(window_add(w, 500, 500, 5), 5);
+	assert_int_equal(window_sum(w, 90000), 0);
+	assert_int_equal(window_wait_ms(w, 90000, 0), 0);
+	assert_int_equal(window_wait_ms(w, 1000, 4), 600);
+	assert_int_equal(window_sum(w, 1599), 5);
+	assert_int_equal(window_add(w, 700, 500, -2), -2);
+	assert_int_equal(window_sum(w, 700), 3);
 }
 
 static void test_times_before_0_are_times_as_well(void **state)
@@ -105,9 +137,9 @@ static void check_wait(struct window *w, int64_t now_ms, int64_t most)
 	int64_t wait_ms = window_wait_ms(w, now_ms, most);
 
 	agree((wait_ms == 0) == (window_sum(w, now_ms) <= most), "at %" PRId64, now_ms);
-	agree(window_sum_later(w, now_ms, now_ms + wait_ms) <= most, "late at %" PRId64, now_ms);
+	agree(window_sum(w, now_ms + wait_ms) <= most, "late at %" PRId64, now_ms);
 	if (wait_ms > 0)
-		agree(window_sum_later(w, now_ms, now_ms + wait_ms - 1) > most, "early at %" PRId64, now_ms);
+		agree(window_sum(w, now_ms + wait_ms - 1) > most, "early at %" PRId64, now_ms);
 }
 
 static void check_against_list(int64_t span_ms, int64_t slot_ms)
@@ -149,6 +181,8 @@ int main(void)
 		cmocka_unit_test(test_a_slot_counts_until_all_of_it_is_older_than_the_span),
 		cmocka_unit_test(test_what_is_taken_back_is_what_was_there),
 		cmocka_unit_test(test_a_clock_that_steps_back_hides_nothing),
+		cmocka_unit_test(test_a_clock_that_steps_back_moves_nothing),
+		cmocka_unit_test(test_looking_ahead_changes_nothing),
 		cmocka_unit_test(test_times_before_0_are_times_as_well),
 		cmocka_unit_test(test_it_counts_the_span_and_at_most_a_slot_more),
 	};
