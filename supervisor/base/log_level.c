@@ -17,10 +17,11 @@ static const char *const level_names[] = {
 
 /* The first words of all events, in order. */
 const char *const log_subsystems[] = {
-	"cgroup",   "child",	  "claim",    "command", "config",   "control", "daemon",   "db",
-	"dispatch", "forkserver", "grants",   "group",	 "guard",    "health",	"jsontext", "lane",
-	"log",	    "pool",	  "postgres", "probe",	 "provider", "run",	"sdnotify", "service",
-	"spool",    "stderr",	  "store",    "tree",	 "worker",   NULL,
+	"alert",    "cgroup",	"child",    "claim",	"command",    "config",	 "control",
+	"daemon",   "database", "db",	    "dispatch", "forkserver", "grants",	 "group",
+	"guard",    "health",	"jsontext", "lane",	"log",	      "metrics", "pool",
+	"postgres", "probe",	"provider", "run",	"sdnotify",   "service", "spool",
+	"stderr",   "store",	"tree",	    "worker",	NULL,
 };
 
 enum { SUBSYSTEMS = ARRAY_LEN(log_subsystems) - 1 };

@@ -84,3 +84,17 @@ def test_no_shell_is_run():
                 assert not found, f"{where}/{name}: {found.group()}"
                 looked += 1
     assert looked > 200
+
+
+def test_every_event_belongs_to_a_subsystem_that_has_a_level():
+    logged = re.compile(r'\blog_(?:error|warning|info|debug|write)\(\s*(?:LOG_LEVEL_\w+,\s*)?"([a-z_]+)')
+    base = os.path.join(SOURCES, "supervisor", "base", "log_level.c")
+    with open(base, encoding="utf-8") as source:
+        table = re.search(r"log_subsystems\[\] = \{(.*?)\}", source.read(), re.S).group(1)
+    known, used = set(re.findall(r'"(\w+)"', table)), set()
+    for where, _, names in os.walk(os.path.join(SOURCES, "supervisor")):
+        for name in (name for name in names if name.endswith(".c")):
+            with open(os.path.join(where, name), encoding="utf-8") as source:
+                used.update(logged.findall(source.read()))
+    assert len(used) > 20
+    assert used <= known, f"without a place in log_subsystems[]: {sorted(used - known)}"

@@ -18,6 +18,7 @@ static void test_every_row_is_filled(void **state)
 		       "%s: summary ends in a full stop", command->name);
 		expect(command->words || command->place == COMMAND_IN_DAEMON, "%s cannot be reached",
 		       command->name);
+		expect(command->role != COMMAND_NONE, "%s has no role", command->name);
 		expect(command_id_of(command) == (enum command_id)i, "%s", command->name);
 	}
 }
