@@ -127,7 +127,7 @@ TIME ?= 60
 fuzzed_by_control    := supervisor/app/call.c $(wildcard supervisor/app/control*.c supervisor/io/*.c)
 fuzzed_by_worker     := supervisor/io/msg.c supervisor/io/jsontext.c
 fuzzed_by_ini        := $(wildcard supervisor/config/*.c) \
-	$(addprefix supervisor/policy/,backoff.c intensity.c jitter.c price.c route.c)
+	$(addprefix supervisor/policy/,alert.c backoff.c intensity.c jitter.c price.c route.c)
 fuzzed_by_definition := $(addprefix supervisor/ctl/,definition_file.c yaml_tree.c)
 fuzzed_by_spool      := $(wildcard supervisor/io/*.c)
 FUZZERS := control worker ini definition spool

@@ -28,6 +28,7 @@ struct pool_words {
 struct program {
 	struct words worker_env; /* of every pool, before its own additions */
 	struct words plain_env, health_argv;
+	struct words own_env; /* the daemon's alone: what webhooks want, which no child is to see */
 	struct pool_words *pools;
 	struct words *service_env;
 	size_t pool_count, service_count;
@@ -100,24 +101,45 @@ static bool is_key(const struct config *config, const char *assignment)
 	return false;
 }
 
+static bool is_of_webhooks(const struct config *config, const char *assignment)
+{
+	for (size_t i = 0; i < config->nalerts; i++)
+		if (names(assignment, config->alerts[i].url_env) ||
+		    names(assignment, config->alerts[i].secret_env))
+			return !is_key(config, assignment);
+	return false;
+}
+
 static void inherit(struct program *program, const struct config *config)
 {
 	for (char **at = environ; *at; at++) {
 		if (is_private(*at))
 			continue;
+		if (is_of_webhooks(config, *at)) {
+			words_add(&program->own_env, mem_strdup(*at));
+			continue;
+		}
 		words_add(&program->worker_env, mem_strdup(*at));
 		if (!is_key(config, *at))
 			words_add(&program->plain_env, mem_strdup(*at));
 	}
 }
 
+struct key_reader {
+	struct program *program;
+	const struct config *config;
+};
+
 static void on_key(void *arg, const char *variable, const char *value, int line)
 {
-	struct program *program = arg;
+	struct program *program = ((struct key_reader *)arg)->program;
+	AUTO(mem_free_str) char *named = mem_printf("%s=", variable);
 
 	(void)line;
 	if (strcmp(variable, "DATABASE_URL") == 0)
 		mem_set_str(&program->database_url, mem_strdup(value));
+	else if (is_of_webhooks(((struct key_reader *)arg)->config, named))
+		env_set(&program->own_env, variable, value);
 	else
 		env_set(&program->worker_env, variable, value);
 }
@@ -269,7 +291,7 @@ int program_new(const struct config *config, const struct paths *paths, struct p
 	inherit(program, config);
 	path = key_file_of(config, &guarded);
 	if (path)
-		r = keyfile_read(path, guarded, on_key, program, ret_error);
+		r = keyfile_read(path, guarded, on_key, &(struct key_reader){ program, config }, ret_error);
 	if (r == 0)
 		r = choose_database(program, config, ret_error);
 	if (r < 0) {
@@ -291,6 +313,7 @@ void program_free(struct program **program)
 		return;
 	words_free(&dead->worker_env);
 	words_free(&dead->plain_env);
+	words_free(&dead->own_env);
 	words_free(&dead->health_argv);
 	for (size_t i = 0; i < dead->pool_count; i++) {
 		words_free(&dead->pools[i].argv);
@@ -347,6 +370,8 @@ const char *program_variable(const struct program *program, const char *name)
 {
 	const char *value = env_get(&program->worker_env, name);
 
+	if (!value)
+		value = env_get(&program->own_env, name);
 	return value && *value ? value : NULL;
 }
 

@@ -38,6 +38,6 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(one_simulator, postgres):
-    with running(one_simulator, {"database": {"url": postgres.database()}}) as daemon:
+def shown(module_simulator, postgres):
+    with running(module_simulator, {"database": {"url": postgres.database()}}) as daemon:
         yield Shown(daemon)

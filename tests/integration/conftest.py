@@ -105,12 +105,22 @@ def one_simulator():
         yield simulator
 
 
+def cleaned(simulator):
+    simulator.post("/_sim/config", {"hold": False, "script": [], "latency": {}, "limits": []})
+    simulator.post("/_sim/reset", {})
+    return simulator
+
+
 @pytest.fixture
 def simulator(one_simulator):
     """The simulator, with nothing configured and nothing asked yet."""
-    one_simulator.post("/_sim/config", {"hold": False, "script": [], "latency": {}, "limits": []})
-    one_simulator.post("/_sim/reset", {})
-    return one_simulator
+    return cleaned(one_simulator)
+
+
+@pytest.fixture(scope="module")
+def module_simulator(one_simulator):
+    """The same for what the tests of a module share: nothing of the module before is configured."""
+    return cleaned(one_simulator)
 
 
 @contextlib.contextmanager

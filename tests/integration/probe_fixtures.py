@@ -7,9 +7,9 @@ from probing import renew, running
 
 
 @pytest.fixture(scope="module")
-def module_daemon(one_simulator):
+def module_daemon(module_simulator):
     """A daemon for all tests of a module, with a Postgres of its own."""
-    with running(one_simulator) as daemon:
+    with running(module_simulator) as daemon:
         yield daemon
 
 

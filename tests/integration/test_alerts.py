@@ -120,6 +120,14 @@ def test_a_webhook_that_fails_and_hangs_gets_it_signed_in_the_end(simulator, pos
         place.wait_until(lambda: target(daemon)["state"] == "sending", 10, "a message to be under way")
         shown = json.dumps(daemon.ctl("config", "show")) + daemon.log(10000)
         assert SECRET not in shown and PATH_SECRET not in shown
+        # Workers are given the keys of providers, and nothing that is the webhooks'.
+        seen = [environment_of(pid) for pid in daemon.worker_pids()]
+        assert all("OPENAI_API_KEY=" in text and SECRET not in text and PATH_SECRET not in text for text in seen)
+
+
+def environment_of(pid):
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        return file.read().decode(errors="replace")
 
 
 def test_an_outage_of_the_database_is_told_during_it_and_its_end_once_by_another_life(simulator, server, hook):

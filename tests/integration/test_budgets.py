@@ -114,6 +114,10 @@ def test_a_run_over_budget_is_in_nobody_s_way(node):
     assert spent(daemon, poor) <= Decimal("0.03")
 
 
+def all_is_kept(spool):
+    return spool["unwritten"] == 0 and spool["unsynced"] == 0
+
+
 def test_a_budget_goes_on_where_it_was_after_kill_9(node, simulator):
     daemon = node(concurrency=4)
     run = start(daemon, 60, ["gpt-4o"], followups=1, budgetUsd=0.08)
@@ -122,6 +126,8 @@ def test_a_budget_goes_on_where_it_was_after_kill_9(node, simulator):
     hold(simulator)
     place.wait_until(lambda: figures(simulator)["in_flight"] == 4, 10, "calls to be held")
     place.wait_until(lambda: lane(daemon)["inFlight"] == 4, 10, "no answer to be under way")
+    # The end of a conversation is kept behind the first call of the one that comes after it.
+    place.wait_until(lambda: all_is_kept(daemon.call("spool")), 10, "every answer to be in the spool")
     daemon.kill()
     place.wait_until(lambda: figures(simulator)["in_flight"] == 0, 10, "the workers to be gone")
     hold(simulator, False)

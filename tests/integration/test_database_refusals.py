@@ -18,8 +18,8 @@ SILENCE_S = 5 + 5 + 5
 
 
 @pytest.fixture(scope="module")
-def module_daemon(one_simulator, postgres):
-    with running(one_simulator, ini_on(postgres.database())) as daemon:
+def module_daemon(module_simulator, postgres):
+    with running(module_simulator, ini_on(postgres.database())) as daemon:
         yield daemon
 
 

@@ -30,14 +30,14 @@ NOTHING = {"low": 0, "likely": 0, "high": 0}
 
 
 @pytest.fixture(scope="module")
-def told(one_simulator):
+def told(module_simulator):
     """A daemon with a provider that costs money, and the definition `cases`: 200 bytes, then 40."""
     folder = place.make_folder("models")
     path = os.path.join(folder, "models.ini")
     with open(path, "w", encoding="ascii") as file:
         file.write(PRICES)
     place.give_to_run_user(path)
-    with running(one_simulator, {"daemon": {"models": path}, **SECTIONS}) as daemon:
+    with running(module_simulator, {"daemon": {"models": path}, **SECTIONS}) as daemon:
         with daemon.connect() as control:
             control.call("definition.import", name="cases", preamble="s" * 40, followups=[
                 {"label": "more", "prompt": "f" * 40}], scenarios=[

@@ -169,9 +169,9 @@ def test_a_file_that_is_no_whole_backup_changes_nothing(emptied):
     assert not [line for line in emptied.log_lines()[position:] if "database.hold" in line]
 
 
-def test_a_destroyed_daemon_goes_on_from_its_backup(one_simulator, simulator):
+def test_a_destroyed_daemon_goes_on_from_its_backup(simulator):
     """The folder of the database is gone, and answers are in the spool that no database has seen."""
-    with running(one_simulator) as daemon:
+    with running(simulator) as daemon:
         wait_end(daemon, start(daemon, 3, followups=1))
         hold(simulator)
         simulator.post("/_sim/reset", {})

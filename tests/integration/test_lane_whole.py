@@ -19,13 +19,13 @@ RAMP_S, RAMPED_PER_S, RAMP_FLOOR = 3, 20, 1 / 5
 
 
 @pytest.fixture(scope="module")
-def module_daemon(one_simulator):
+def module_daemon(module_simulator):
     tokens = {"requests_per_minute": 6000, "requests_per_day": 1000, "output_tokens_per_minute": 60000}
     ini = {"provider:openai": {"requests_per_minute": None}, "provider:anthropic": tokens,
            "provider:google": {"requests_per_minute": 300, "burst": 5},
            "provider:xai": {"requests_per_minute": 120, "burst": 10, "concurrency": 1},
            "provider:mistral": {"ramp_up": f"{RAMP_S}s"}}
-    with running(one_simulator, ini) as daemon:
+    with running(module_simulator, ini) as daemon:
         yield daemon
 
 

@@ -70,9 +70,10 @@ def test_restarts_leave_no_descriptor_no_zombie_and_no_byte_behind(make_daemon):
     kill_all(daemon, WARM_UP)
     before, used_before = settled(daemon)
     kill_all(daemon, RESTARTS)
-    after, used_after = settled(daemon)
+    after, _ = settled(daemon)
     assert after == before
-    assert used_after - used_before < SLACK_BYTES, \
-        f"{used_before} bytes before {RESTARTS} restarts, {used_after} behind"
+    # What is on its way to the database goes; a leak stays.
+    place.wait_until(lambda: settled(daemon)[1] - used_before < SLACK_BYTES, 10,
+                     f"what {RESTARTS} restarts have allocated to be freed, down to {used_before} bytes and a little")
     assert sum(worker["restarts"] for worker in daemon.workers()) >= WARM_UP + RESTARTS
     assert daemon.call("status")["pools"][0]["degraded"] is None

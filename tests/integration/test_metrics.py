@@ -30,10 +30,10 @@ def port():
 
 
 @pytest.fixture(scope="module")
-def shared(one_simulator, postgres, port):
+def shared(module_simulator, postgres, port):
     """A daemon for the tests of this module, which all look at differences."""
     ini = {"database": {"url": postgres.database()}, **listening(port), **LIMITS}
-    with running(one_simulator, ini) as daemon:
+    with running(module_simulator, ini) as daemon:
         yield daemon
 
 

@@ -17,9 +17,9 @@ PRICES = {"gpt-4o": (Decimal("2.5"), Decimal(10))}     # USD per million tokens
 
 
 @pytest.fixture(scope="module")
-def module_daemon(one_simulator):
-    ini = {"provider:openai": {"base_url": f"{one_simulator.url}/openai/", "requests_per_minute": "600"}}
-    with running(one_simulator, ini) as daemon:
+def module_daemon(module_simulator):
+    ini = {"provider:openai": {"base_url": f"{module_simulator.url}/openai/", "requests_per_minute": "600"}}
+    with running(module_simulator, ini) as daemon:
         yield daemon
 
 

@@ -166,7 +166,7 @@ static void test_a_file_fills_the_structs(void **state)
 
 #define SECTIONS                                                                                             \
 	"[daemon], [database], [spool], [retention], [control], [group:NAME], [pool:NAME], [service:NAME], " \
-	"[provider:NAME], [limit:PROVIDER/GLOB], [retry], [metrics]"
+	"[provider:NAME], [limit:PROVIDER/GLOB], [retry], [metrics], [alert:NAME]"
 
 static const struct {
 	const char *text;
