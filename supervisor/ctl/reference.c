@@ -40,7 +40,7 @@ static void print_command(FILE *out, const struct command *command)
 	(void)fprintf(out, "`\n\n%s.\n", command->summary);
 	if (command->notes)
 		(void)fprintf(out, "%s\n", command->notes);
-	(void)fputc('\n', out);
+	(void)fprintf(out, "\nNeeds the role %s.\n\n", command_role_name(command->role));
 	for (const struct command_arg *arg = command->args; arg && arg->name; arg++)
 		print_arg(out, arg);
 	if (command->examples)

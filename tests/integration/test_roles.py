@@ -38,9 +38,10 @@ def allow(daemon, **access):
 
 def test_each_role_opens_its_commands_and_no_more(ask):
     commands = {"read": ["status"], "operate": ["log-level", "debug"], "admin": ["shutdown"]}
-    allowed = {"none": (), "read": ("read",), "operate": ("read", "operate")}
+    allowed = {"none": (), "read": ("read",), "operate": ("read", "operate"), "admin": ("read", "operate", "admin")}
     for role, access in (("none", {}), ("read", {"read": f"user:{STRANGER}"}),
-                         ("operate", {"read": "", "operate": "group:23456"})):
+                         ("operate", {"read": "", "operate": "group:23456"}),
+                         ("admin", {"admin": f"user:{STRANGER}"})):
         allow(ask.daemon, **access)
         for needed, words in commands.items():
             status, error = ask(*words, groups=[23456])
