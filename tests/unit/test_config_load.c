@@ -187,8 +187,8 @@ static const struct {
 	  "t.ini:1: [provider:opnai]: unknown provider; allowed are openai, anthropic, google, "
 	  "xai, deepseek, mistral, simulated; the nearest: openai" },
 	{ "\n[control]\nsoket = /x\n",
-	  "t.ini:3: [control] soket: unknown key; allowed are socket, mode, group, "
-	  "max_clients; the nearest: socket" },
+	  "t.ini:3: [control] soket: unknown key; allowed are socket, mode, group, read, operate, "
+	  "admin, max_clients; the nearest: socket" },
 	{ "[retry]\ndelay = 1s\n",
 	  "t.ini:2: [retry] delay: unknown key; allowed are max_tries, base_delay, max_delay, "
 	  "rate_limit_patience; the nearest: max_delay, base_delay" },
@@ -323,7 +323,8 @@ static void test_walk_tells_value_source_and_live_but_no_secret(void **state)
 	} rows[] = {
 		{ "database", "url=postgresql://u:***@h/db@2\nshared=no@0\n" },
 		{ "retry", "max_tries=4@0!\nbase_delay=2s@4!\nmax_delay=1m@0!\nrate_limit_patience=6h@0!\n" },
-		{ "control", "socket=@0\nmode=0660@0\ngroup=@0\nmax_clients=64@0\n" },
+		{ "control", "socket=@0\nmode=0660@0\ngroup=@0\nread=@0!\noperate=any@0!\nadmin=@0!\n"
+			     "max_clients=64@0\n" },
 	};
 	AUTO(config_free)
 	struct config *c = load(
