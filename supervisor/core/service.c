@@ -174,7 +174,12 @@ void service_on_child_exit(void *arg, const struct child_exit *exit)
 {
 	struct service *service = arg;
 	AUTO(mem_free_str) char *tail = NULL;
-	const struct restart_exit life = {
+	struct restart_exit life;
+
+	/* That it was ready may still lie unread. */
+	if (service->state == SERVICE_STARTING && service->ready_conn)
+		lineconn_drain(service->ready_conn, READY_LINE);
+	life = (struct restart_exit){
 		.stopped = service->stop_asked,
 		.failed = service->failed,
 		.killed_from_outside = !service->signalled && exit->signo && !exit->oom &&

@@ -29,7 +29,7 @@ bool spool_file_parse(const char *name, uint64_t *ret_first)
 	for (int i = 0; i < DIGITS; i++)
 		first = first << 4 | (uint64_t)(name[i] <= '9' ? name[i] - '0' : name[i] - 'a' + 10);
 	*ret_first = first;
-	return first > 0;
+	return first > 0 && first <= SPOOL_SEQ_MAX;
 }
 
 /* ---- writing ---- */

@@ -128,7 +128,7 @@ enum spool_found spool_decode_segment(const void *bytes, size_t len, struct spoo
 
 	if (found != SPOOL_GOOD)
 		return found;
-	if (get64(at + 16) == 0 || get64(at + 24) == 0)
+	if (get64(at + 16) == 0 || get64(at + 24) == 0 || get64(at + 24) > SPOOL_SEQ_MAX)
 		return SPOOL_BAD;
 	*ret = (struct spool_segment_header){ .id = get64(at + 16),
 					      .first = get64(at + 24),
@@ -157,6 +157,9 @@ enum spool_found spool_decode_cursor(const void *bytes, size_t len, struct spool
 	if (found != SPOOL_GOOD)
 		return found;
 	if (get64(at + 16) == 0 || at[TIMELINE_AT - 1] != 0 || at[TIMELINE_AT + SPOOL_TIMELINE_MAX - 1] != 0)
+		return SPOOL_BAD;
+	if (get64(at + 24) > SPOOL_SEQ_MAX || get64(at + 32) > SPOOL_SEQ_MAX ||
+	    get64(at + 40) > SPOOL_SEQ_MAX)
 		return SPOOL_BAD;
 	*ret = (struct spool_cursor){ .id = get64(at + 16),
 				      .generation = get64(at + 24),
@@ -208,7 +211,7 @@ static const char *header_fault(const unsigned char *header, const struct spool_
 		return "impossible length";
 	if (get64(header + 8) != expect->id)
 		return "not a record of this spool";
-	if (seq < expect->seq_min || seq > expect->seq_max)
+	if (seq < expect->seq_min || seq > expect->seq_max || seq > SPOOL_SEQ_MAX)
 		return "out of sequence";
 	return NULL;
 }

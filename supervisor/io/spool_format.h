@@ -23,6 +23,10 @@ enum {
 	SPOOL_NOTHING = 0,
 };
 
+/* No spool lives long enough to come to this number: what says more is damaged. Counting on from it, by as
+ * many as a spool can hold, does not overflow. */
+#define SPOOL_SEQ_MAX ((uint64_t)1 << 62)
+
 enum spool_found {
 	SPOOL_GOOD,
 	SPOOL_ZEROS, /* a header of nothing but zeros: not written yet */

@@ -102,6 +102,22 @@ def test_one_is_ready_when_its_check_succeeds(make_tree, services):
     tree.wait_up("a", "b")
 
 
+def test_one_that_ends_as_soon_as_it_is_ready_was_ready(make_tree, services):
+    """Its word and its end are met in one turn of the loop, in either order."""
+    names = [f"brief{number}" for number in range(8)]
+    tree = make_tree(*(services.service(name, f"wait={name}", "live=0", type="transient") for name in names))
+    for count, name in enumerate(names, 1):
+        pid = services.wait("born", name)["pid"]
+        tree.process.send_signal(signal.SIGSTOP)
+        services.allow(name)
+        place.wait_until(lambda pid=pid: not place.process_is_alive(pid), 15, f"the end of {name}")
+        tree.process.send_signal(signal.SIGCONT)
+        place.wait_until(lambda: [line for line in tree.log_lines() if "service.exit" in line][count - 1:], 15,
+                         f"{name}'s end in the log")
+    said = [line.split()[2:4] for line in tree.log_lines() if "service.ready" in line or "service.exit" in line]
+    assert said == [[what, f"service={name}"] for name in names for what in ("service.ready", "service.exit")]
+
+
 def test_one_that_ignores_term_is_killed_when_it_is_removed(make_tree, services):
     tree = make_tree(services.service("broken", "deaf", shutdown_timeout="300ms"), services.service("neighbour"))
     tree.wait_up("broken", "neighbour")

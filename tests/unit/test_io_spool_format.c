@@ -298,6 +298,44 @@ static void test_a_cursor_comes_back_and_every_flipped_bit_is_seen(void **state)
 	}
 }
 
+/* Sealed as it should be, with a number that could not be counted on from. */
+static void test_a_number_beyond_the_last_is_damage(void **state)
+{
+	const struct spool_record record = {
+		.seq = SPOOL_SEQ_MAX + 1, .kind = SPOOL_END, .meta = "{}", .meta_len = 2, .body = ""
+	};
+	const struct spool_expect all = { .id = ID, .seq_min = 1, .seq_max = UINT64_MAX };
+	unsigned char bytes[SPOOL_CURSOR_SLOT] = { 0 };
+	struct spool_segment_header segment = { .id = ID, .first = SPOOL_SEQ_MAX };
+	struct spool_cursor cursors[] = {
+		{ .id = ID, .generation = SPOOL_SEQ_MAX, .acked = SPOOL_SEQ_MAX, .floor = SPOOL_SEQ_MAX },
+		{ .id = ID, .generation = SPOOL_SEQ_MAX + 1 },
+		{ .id = ID, .acked = SPOOL_SEQ_MAX + 1 },
+		{ .id = ID, .floor = SPOOL_SEQ_MAX + 1 },
+	};
+	struct spool_cursor cursor;
+	struct spool_record out;
+	const char *why = "";
+	uint32_t version;
+	size_t len;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cursors); i++) {
+		spool_encode_cursor(&cursors[i], bytes);
+		assert_int_equal(spool_decode_cursor(bytes, SPOOL_CURSOR_SLOT, &cursor, &version),
+				 i == 0 ? SPOOL_GOOD : SPOOL_BAD);
+	}
+	spool_encode_segment(&segment, bytes);
+	assert_int_equal(spool_decode_segment(bytes, SPOOL_SEGMENT_HEADER, &segment, &version), SPOOL_GOOD);
+	segment.first++;
+	spool_encode_segment(&segment, bytes);
+	assert_int_equal(spool_decode_segment(bytes, SPOOL_SEGMENT_HEADER, &segment, &version), SPOOL_BAD);
+	spool_encode_record(&record, ID, bytes);
+	memcpy(bytes + SPOOL_RECORD_HEADER, "{}\n", 3);
+	assert_int_equal(spool_decode_record(bytes, sizeof(bytes), &all, &out, &len, &why), SPOOL_BAD);
+	assert_string_equal(why, "out of sequence");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +351,7 @@ int main(void)
 		cmocka_unit_test(test_a_segment_header_comes_back_and_every_flipped_bit_is_seen),
 		cmocka_unit_test(test_a_newer_version_is_told_from_damage),
 		cmocka_unit_test(test_a_cursor_comes_back_and_every_flipped_bit_is_seen),
+		cmocka_unit_test(test_a_number_beyond_the_last_is_damage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
