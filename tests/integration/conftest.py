@@ -17,6 +17,8 @@ from harness.simulator import Simulator  # noqa: E402
 
 from fake_pool import FakePool  # noqa: E402
 from services import NO_DATABASE, Services, Tree, sections  # noqa: E402
+from stalled_machine import (pytest_configure, pytest_runtest_protocol, pytest_sessionfinish,  # noqa: E402, F401
+                             pytest_sessionstart)
 
 LOG_LINES = 150
 # Every command opens and closes a connection, which says nothing about a failure.

@@ -8,6 +8,7 @@ from harness import place
 from probing import define, figures, ledger, show, sql, start, wait_end, wait_progress
 
 pytest_plugins = ["probe_fixtures"]
+pytestmark = pytest.mark.timed
 
 PER_MINUTE = 1200
 SMALL = 10

@@ -13,6 +13,7 @@ from harness import place
 from probing import figures, lane, ledger, running, show, start, wait_asked, wait_end
 
 pytest_plugins = ["probe_fixtures"]
+pytestmark = pytest.mark.timed
 
 DEFAULT_OF_OPENAI = 500
 RAMP_S, RAMPED_PER_S, RAMP_FLOOR = 3, 20, 1 / 5

@@ -7,6 +7,7 @@ from harness.proctor import merge_ini
 from probing import lane, ledger, script, show, start, wait_asked, wait_end
 
 pytest_plugins = ["probe_fixtures"]
+pytestmark = pytest.mark.timed
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 
 from harness.limit_proof import HEAVY_TAILED, Lane, LimitProof
 
+pytestmark = pytest.mark.timed
+
 QUIET_USE = {"sliding": 90, "bucket": 90, "fixed": 85, "concurrency": 90}  # percent, of some seconds
 RAMP_UP = "2s"
 RAMP_S = 4

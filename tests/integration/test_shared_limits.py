@@ -10,6 +10,7 @@ from probing import (connect, figures, hold, lane, ledger, renew, running, show,
                      wait_end)
 
 pytest_plugins = ["probe_fixtures"]
+pytestmark = pytest.mark.timed
 
 
 @pytest.fixture

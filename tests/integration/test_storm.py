@@ -9,6 +9,8 @@ from fake_pool import WORKING
 from harness.storm import Storm, percentile
 from probing import wait_end
 
+pytestmark = pytest.mark.timed
+
 STORM_S = 5
 WORKERS = 50
 PROBES = 200

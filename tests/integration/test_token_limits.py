@@ -7,6 +7,7 @@ from harness.proctor import merge_ini
 from probing import figures, hold, lane, ledger, show, start, wait_asked, wait_end, wait_progress
 
 pytest_plugins = ["probe_fixtures"]
+pytestmark = pytest.mark.timed
 
 GPT_4 = "limit:openai/gpt-4*"
 
