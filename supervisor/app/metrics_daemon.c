@@ -1,12 +1,14 @@
-/* The daemon itself, its store and its runs, measured. */
+/* The daemon itself, its store, its runs and its alerts, measured. */
 
 #include <string.h>
 
+#include "app/alerting.h"
 #include "app/cmd.h"
 #include "app/daemon.h"
 #include "app/metrics_private.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "core/alerts.h"
 #include "core/dispatch.h"
 #include "core/healthcheck.h"
 #include "core/store.h"
@@ -176,6 +178,34 @@ static int64_t claimed(struct daemon *daemon)
 	return stats(daemon).claimed;
 }
 
+/* ---- alerts ---- */
+
+static void write_alerts(struct daemon *daemon, struct buf *out, enum metric_id id)
+{
+	const struct alert_book *book = alerts_book(alerting_alerts(daemon->alerting));
+	int64_t counts[ALERT_KIND_COUNT] = { 0 };
+	struct alert alert;
+
+	for (size_t i = 0; alert_at(book, i, &alert); i++)
+		counts[alert.kind] += alert.ended_wall_ms == 0;
+	for (int kind = 0; kind < ALERT_KIND_COUNT; kind++)
+		if (!alert_kinds[kind].is_notice)
+			metric_put(out, id, METRIC_LABELS(alert_kind_names[kind]), counts[kind]);
+}
+
+static void write_targets(struct daemon *daemon, struct buf *out, enum metric_id id)
+{
+	const struct alert_book *book = alerts_book(alerting_alerts(daemon->alerting));
+
+	for (size_t i = 0; i < alert_target_count(book); i++) {
+		struct alert_target_view target;
+
+		alert_target_look(book, i, &target);
+		metric_put(out, id, METRIC_LABELS(target.name),
+			   id == METRIC_ALERTS_OWED ? target.owed : (int64_t)target.failures);
+	}
+}
+
 const struct metrics_source metrics_of_daemon[METRIC_COUNT] = {
 	[METRIC_BUILD] = { .write = write_build },
 	[METRIC_START_TIME] = { .value = start_time },
@@ -202,4 +232,7 @@ const struct metrics_source metrics_of_daemon[METRIC_COUNT] = {
 	[METRIC_RUNS_FINISHED] = { .write = write_runs_finished },
 	[METRIC_HELD] = { .value = held },
 	[METRIC_CLAIMED] = { .value = claimed },
+	[METRIC_ALERTS] = { .write = write_alerts },
+	[METRIC_ALERTS_OWED] = { .write = write_targets },
+	[METRIC_ALERTS_FAILURES] = { .write = write_targets },
 };

@@ -126,5 +126,12 @@ const struct metric_row metric_table[METRIC_COUNT] = {
 		"stopped it" },
 	[METRIC_SERVICE_RESTARTS] = { "proctor_service_restarts_total", METRIC_COUNTER, METRIC_PLAIN, { "service" },
 		"Lives of the service after its first" },
+
+	[METRIC_ALERTS] = { "proctor_alerts_active", METRIC_GAUGE, METRIC_PLAIN, { "kind" },
+		"Conditions of this kind that hold and that webhooks are told of, be one configured or not" },
+	[METRIC_ALERTS_OWED] = { "proctor_alert_messages_owed", METRIC_GAUGE, METRIC_PLAIN, { "target" },
+		"Messages that the webhook has not taken yet" },
+	[METRIC_ALERTS_FAILURES] = { "proctor_alert_failed_deliveries", METRIC_GAUGE, METRIC_PLAIN, { "target" },
+		"Deliveries that failed since the last that the webhook took; each is tried again" },
 };
 /* clang-format on */

@@ -1,18 +1,19 @@
 """Alerts: what webhooks are told, by whom it is signed, and what becomes of it when they or the database are away."""
 
 import contextlib
-import hashlib
-import hmac
 import http.server
 import json
 import os
+import re
 import subprocess
 import threading
 
 import pytest
 
 from harness import place
-from probing import KEYS, running, start, wait_end
+from fake_pool import WORKING
+from probing import KEYS, hold, running, script, show, start, wait_end
+from scrape import scrape
 
 pytest_plugins = ["probe_fixtures", "trouble_fixtures"]
 
@@ -85,9 +86,18 @@ def target(daemon, name="ops"):
     return next(found for found in daemon.ctl("alerts")["targets"] if found["name"] == name)
 
 
-def is_signed(headers, body):
-    stamp, mac = (part.split("=", 1)[1] for part in headers["X-Proctor-Signature"].split(","))
-    return hmac.compare_digest(mac, hmac.new(SECRET.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest())
+def of_the_manual():
+    """The examples of proctord(8), section ALERTS: a message, and how its signature is checked."""
+    with open(os.path.join(place.REPOSITORY, "packaging/man/proctord.8.md"), encoding="utf-8") as page:
+        section = re.search(r"^# ALERTS$(.*?)^# ", page.read(), re.DOTALL | re.MULTILINE).group(1)
+    message, code = re.findall(r"^```\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(code, names)
+    return json.loads(message), names["is_from_proctor"]
+
+
+def is_signed(headers, body, secret=SECRET):
+    return of_the_manual()[1](headers["X-Proctor-Signature"], body, secret.encode())
 
 
 def test_a_webhook_that_fails_and_hangs_gets_it_signed_in_the_end(simulator, postgres, hook):
@@ -109,7 +119,9 @@ def test_a_webhook_that_fails_and_hangs_gets_it_signed_in_the_end(simulator, pos
         place.wait_until(lambda: target(daemon)["owed"] == 0, 10, "nothing to be owed")
         assert daemon.proctorctl("alerts", "test", "ops").returncode == 0
         assert hook.messages()[1]["type"] == "test" and len(hook.messages()) == 2 and len(said) == 1
-        assert all(is_signed(headers, body) for path, headers, body in hook.got if path == "/ops")
+        ours = [(headers, body) for path, headers, body in hook.got if path == "/ops"]
+        assert all(is_signed(*one) for one in ours)
+        assert not any(is_signed(headers, body + b" ") or is_signed(headers, body, "another") for headers, body in ours)
         missing = daemon.proctorctl("alerts", "test", "nobody")
         assert missing.returncode != 0 and "[alert:nobody]" in missing.stderr
         place.wait_until(lambda: daemon.ctl("alerts")["items"] == [], 10, "what was told to be forgotten")
@@ -156,6 +168,108 @@ def test_an_outage_of_the_database_is_told_during_it_and_its_end_once_by_another
         assert [(message["type"], message["id"]) for message in messages] == [("raised", first["id"]),
                                                                              ("resolved", first["id"])]
         place.wait_until(lambda: daemon.ctl("alerts")["items"] == [], 10, "nothing to be left")
+
+
+# each condition, from its beginning to its end
+
+CONDITIONS = "pool.degraded, provider.parked, run.stalled, run.over_budget, spool.high, database.away"
+
+
+def conditions(hook, url, **sections):
+    return alerting(hook, url, **{"alert:ops": {"url": f"{hook.url}/ops", "kinds": CONDITIONS}, **sections})
+
+
+def wait_raised(hook, daemon, kind, subject, severity):
+    """The one message so far, and what commands and metrics say of it."""
+    place.wait_until(hook.messages, 20, f"{kind} to be told")
+    message, = hook.messages()
+    assert (message["type"], message["kind"], message["subject"], message["severity"]) == (
+        "raised", kind, subject, severity)
+    assert message["sinceMs"] > 0 and message["endedMs"] == 0
+    example = of_the_manual()[0]
+    assert {key: type(value) for key, value in message.items()} == {key: type(value) for key, value in example.items()}
+    item, = daemon.ctl("alerts")["items"]
+    assert (item["id"], item["kind"], item["state"], item["text"]) == (message["id"], kind, "active", message["text"])
+    assert scrape(daemon)("proctor_alerts_active", kind=kind) == 1
+    return message
+
+
+def wait_resolved(hook, daemon, raised):
+    """Nothing but its end is told, once."""
+    place.wait_until(lambda: len(hook.messages()) > 1, 20, "the end to be told")
+    _, message = hook.messages()
+    assert message["endedMs"] >= message["sinceMs"] and message == {
+        **raised, "type": "resolved", "endedMs": message["endedMs"]}
+    place.wait_until(lambda: daemon.ctl("alerts")["items"] == [], 10, "nothing to be left")
+    assert scrape(daemon)("proctor_alerts_active", kind=raised["kind"]) == 0
+
+
+def test_a_provider_that_parks_is_told_once_over_an_upgrade_until_it_is_opened(simulator, postgres, hook):
+    ini = conditions(hook, postgres.database(), **{"provider:openai": {"health_interval": "0"}})
+    with running(simulator, ini, keys=keys(hook)) as daemon:
+        script(simulator, ("quota", {"provider": "openai"}))
+        run = start(daemon, 4)
+        raised = wait_raised(hook, daemon, "provider.parked", "openai", "error")
+        assert "quota" in raised["text"]
+        daemon.call("upgrade")
+        place.wait_until(lambda: daemon.call("status")["upgrades"]["count"] == 1, 20, "the upgrade")
+        script(simulator)
+        daemon.call("providers.resume", provider="openai")
+        assert wait_end(daemon, run)["progress"]["completed"] == 4
+        wait_resolved(hook, daemon, raised)
+
+
+def test_a_run_that_stalls_is_told_until_it_moves_and_what_an_operator_paused_is_not(simulator, postgres, hook):
+    ini = conditions(hook, postgres.database(), daemon={"stalled_after": "1s"})
+    with running(simulator, ini, keys=keys(hook)) as daemon:
+        daemon.call("providers.pause", provider="openai", reason="invoice unpaid")
+        run = start(daemon, 2)
+        raised = wait_raised(hook, daemon, "run.stalled", run, "warning")
+        daemon.call("providers.resume", provider="openai")
+        wait_end(daemon, run)
+        wait_resolved(hook, daemon, raised)
+
+
+def test_a_run_over_its_budget_is_told_until_it_may_go_on(simulator, postgres, hook):
+    # An address that ends in a slash: what it answers has a price.
+    ini = conditions(hook, postgres.database(), **{"provider:openai": {"base_url": f"{simulator.url}/openai/"}})
+    with running(simulator, ini, keys=keys(hook)) as daemon:
+        hold(simulator)
+        run = start(daemon, 3, ["gpt-4o"], budgetUsd=0.0001)
+        raised = wait_raised(hook, daemon, "run.over_budget", run, "warning")
+        assert "$0.0001" in raised["text"] and show(daemon, run)["status"] == "PAUSED"
+        hold(simulator, False)
+        daemon.call("run.resume", run=run, budgetUsd=50)
+        assert wait_end(daemon, run)["progress"]["completed"] == 3
+        wait_resolved(hook, daemon, raised)
+
+
+def test_a_pool_that_is_given_up_is_told_until_it_works(make_daemon, make_fake, hook):
+    fake = make_fake([["stderr", "no such module: frobnicate"], ["exit", 1]])
+    ini = {**fake.ini(restart_delay="1ms", restart_delay_max="5ms"), "group:root": {"intensity": 3, "period": "30s"},
+           "alert:ops": {"url": f"{hook.url}/ops", "kinds": CONDITIONS}}
+    daemon = make_daemon(ini)
+    raised = wait_raised(hook, daemon, "pool.degraded", "probe", "error")
+    assert "4 restarts without proven work" in raised["text"]
+    fake.script(WORKING)
+    daemon.call("workers.restart")
+    wait_resolved(hook, daemon, raised)
+
+
+def test_what_a_webhook_is_owed_is_measured(simulator, postgres, hook):
+    with running(simulator, alerting(hook, postgres.database()), keys=keys(hook)) as daemon:
+        assert scrape(daemon)("proctor_alert_messages_owed", target="ops") == 0
+        hook.status = 503
+        wait_end(daemon, start(daemon, 1))
+        place.wait_until(lambda: scrape(daemon)("proctor_alert_failed_deliveries", target="ops") >= 1, 10, "a failure")
+        assert scrape(daemon)("proctor_alert_messages_owed", target="ops") == 1
+        hook.status = 200
+        hook.wait(1)
+        place.wait_until(lambda: scrape(daemon)("proctor_alert_messages_owed", target="ops") == 0, 10, "its delivery")
+        assert scrape(daemon)("proctor_alert_failed_deliveries", target="ops") == 0
+
+
+# sections
 
 
 @pytest.mark.parametrize("keys_given, words", [

@@ -18,7 +18,7 @@ pytest_plugins = ["probe_fixtures"]
 MAY_BE_MISSING = {"proctor_environment_healthy", "proctor_provider_check", "proctor_answers_total",
                   "proctor_tokens_total", "proctor_cost_usd_total", "proctor_unpriced_answers_total",
                   "proctor_lane_budget_usd", "proctor_lane_budget_used_usd", "proctor_service_up",
-                  "proctor_service_restarts_total"}
+                  "proctor_service_restarts_total", "proctor_alert_messages_owed", "proctor_alert_failed_deliveries"}
 STRANGE = 'we"ird\\model'
 LIMITS = {"provider:openai": {"budget_usd_per_day": 5, "requests_per_minute": 60000},
           "limit:openai/gpt-4*": {"concurrency": 7}}

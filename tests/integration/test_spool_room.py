@@ -43,6 +43,10 @@ def big_answers(simulator):
 # the limit
 
 
+def alerts(daemon):
+    return [(item["kind"], item["subject"], item["state"]) for item in daemon.ctl("alerts")["items"]]
+
+
 def resident_bytes(daemon):
     with open(f"/proc/{daemon.process.pid}/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -66,6 +70,7 @@ def test_at_its_limit_nothing_new_is_begun_in_bounded_memory_and_all_of_it_arriv
         assert "over 80 % of the spool" in wait_note(daemon, "nothing new is started: ")
         told = daemon.ctl("spool")
         assert told["depthBytes"] >= HIGH_BYTES
+        assert alerts(daemon) == [("spool.high", "spool", "active")]
         assert "over 80 %" in told["trouble"] and "come back later" in told["waitsFor"]
         assert daemon.call("providers.show", provider="openai")["why"]
         place.wait_until(lambda: simulator.get("/_sim/stats")["in_flight"] == 0, 10, "what is under way to end")
@@ -80,6 +85,7 @@ def test_at_its_limit_nothing_new_is_begun_in_bounded_memory_and_all_of_it_arriv
             most = max(most, resident_bytes(daemon))
             return spool(daemon)["depth"] == 0 and spool(daemon)["state"] == "well"
         place.wait_until(is_sent, 60, "the spool to be sent")
+        place.wait_until(lambda: alerts(daemon) == [], 10, "the alert to end")
         check_all(daemon, simulator, run, total)
         assert most - before < MEMORY_BYTES, f"{(most - before) / MIB:.0f} MiB"
 
