@@ -20,9 +20,10 @@ struct follower {
 	struct call *call; /* NULL once ended */
 	struct store *store;
 	struct loop_timer *timer; /* armed between two questions */
-	char *run;		  /* NULL = all */
-	int64_t cursor;		  /* everything up to here has been sent */
-	int64_t *seen;		  /* sent, beyond the cursor */
+	/* The conditions, as api_events() has them; NULL = none. */
+	char *run, *kind, *level, *subject;
+	int64_t cursor; /* everything up to here has been sent */
+	int64_t *seen;	/* sent, beyond the cursor */
 	size_t seen_len, seen_room;
 	bool asking;
 };
@@ -32,6 +33,9 @@ static void free_if_over(struct follower *follower)
 	if (follower->call || follower->asking)
 		return;
 	mem_free(&follower->run);
+	mem_free(&follower->kind);
+	mem_free(&follower->level);
+	mem_free(&follower->subject);
 	mem_free(&follower->seen);
 	mem_free(&follower);
 }
@@ -128,9 +132,13 @@ static void ask(void *arg)
 	db_param_ints(params, follower->seen, follower->seen_len);
 	db_param_text(params, follower->run);
 	db_param_int(params, PAGE);
-	follower->asking = db_query(store_control_db(follower->store),
-				    "SELECT answer, ids, cursor FROM api_events_after($1, $2, $3, $4)",
-				    params, on_events, follower) == 0;
+	db_param_text(params, follower->kind);
+	db_param_text(params, follower->level);
+	db_param_text(params, follower->subject);
+	follower->asking =
+		db_query(store_control_db(follower->store),
+			 "SELECT answer, ids, cursor FROM api_events_after($1, $2, $3, $4, $5, $6, $7)",
+			 params, on_events, follower) == 0;
 	if (!follower->asking)
 		loop_timer_start(follower->timer, PATIENCE_MS);
 }
@@ -152,6 +160,12 @@ static struct follower *begin(struct call *call)
 	return follower;
 }
 
+static char *text_or_null(const struct db_rows *rows, int column)
+{
+	return db_is_null(rows, 0, column) ? NULL : mem_strdup(db_text(rows, 0, column, NULL));
+}
+
+/* The conditions come back with where to begin. */
 static void follow(struct call *call, const struct db_rows *rows)
 {
 	struct follower *follower = begin(call);
@@ -159,7 +173,17 @@ static void follow(struct call *call, const struct db_rows *rows)
 	if (!follower)
 		return;
 	follower->cursor = db_int(rows, 0, 0);
-	follower->run = db_is_null(rows, 0, 1) ? NULL : mem_strdup(db_text(rows, 0, 1, NULL));
+	follower->run = text_or_null(rows, 1);
+	follower->kind = text_or_null(rows, 2);
+	follower->level = text_or_null(rows, 3);
+	follower->subject = text_or_null(rows, 4);
+}
+
+/* What an earlier version did not pass. */
+static void pass_new(struct handover *h, const char *name, char **value)
+{
+	if (handover_has(h, name))
+		handover_text(h, name, value);
 }
 
 void cmd_events_pass(struct call *call, struct handover *h)
@@ -169,6 +193,9 @@ void cmd_events_pass(struct call *call, struct handover *h)
 	if (!follower)
 		return;
 	handover_text(h, "run", &follower->run);
+	pass_new(h, "kind", &follower->kind);
+	pass_new(h, "level", &follower->level);
+	pass_new(h, "subject", &follower->subject);
 	handover_number(h, "cursor", &follower->cursor);
 	handover_numbers(h, "seen", &follower->seen, &follower->seen_len);
 	follower->seen_room = follower->seen_len;
@@ -179,15 +206,17 @@ void cmd_events(struct call *call, const json_t *args)
 	bool following = arg_bool(args, "follow");
 	struct db_params *params = db_params_new();
 
-	if (json_is_integer(json_object_get(args, "since")))
-		db_param_int(params, arg_int(args, "since", 0));
-	else
-		db_param_null(params);
+	db_param_since(params, args);
 	db_param_text(params, arg_text(args, "run"));
 	db_param_int(params, arg_int(args, "limit", following ? SHOWN_BEFORE_FOLLOWING : SHOWN));
+	db_param_text(params, arg_text(args, "kind"));
+	db_param_text(params, arg_text(args, "level"));
+	db_param_text(params, arg_text(args, "subject"));
 	if (following)
-		command_query_then(call, "SELECT cursor, run_id FROM api_events_start($1, $2, $3)", params,
-				   follow);
+		command_query_then(call,
+				   "SELECT cursor, run_id, $4, $5, $6 "
+				   "FROM api_events_start($1, $2, $3, $4, $5, $6)",
+				   params, follow);
 	else
-		command_query(call, "SELECT api_events($1, $2, $3)", params);
+		command_query(call, "SELECT api_events($1, $2, $3, $4, $5, $6)", params);
 }

@@ -261,10 +261,31 @@ static void on_listed(struct call *call, const struct db_rows *rows)
 	call_ok_json(call, answer);
 }
 
-void cmd_run_list(struct call *call, const json_t *args)
+static void list_deleted(struct call *call, const json_t *args)
 {
 	struct db_params *params = db_params_new();
 
+	db_param_text(params, arg_text(args, "status"));
+	db_param_int(params, arg_int(args, "limit", 20));
+	db_param_text(params, arg_text(args, "definition"));
+	db_param_text(params, arg_text(args, "model"));
+	db_param_since(params, args);
+	command_query(call, "SELECT api_deleted_runs($1, $2, $3, $4, $5)", params);
+}
+
+void cmd_run_list(struct call *call, const json_t *args)
+{
+	struct db_params *params;
+
+	if (arg_bool(args, "deleted") && arg_bool(args, "active")) {
+		call_error(call, CALL_BAD_ARGUMENT, "deleted: no deleted run is active");
+		return;
+	}
+	if (arg_bool(args, "deleted")) {
+		list_deleted(call, args);
+		return;
+	}
+	params = db_params_new();
 	db_param_text(params, arg_text(args, "status"));
 	db_param_bool(params, arg_bool(args, "active"));
 	db_param_int(params, arg_int(args, "limit", 20));

@@ -203,8 +203,13 @@ static int make_database(struct daemon *daemon, char **ret_error)
 void storage_keep(struct daemon *daemon)
 {
 	const struct config_retention *retention = &daemon->config->retention;
+	const struct store_keeping keeping = {
+		.events_ms = retention->events_ms,
+		.content_ms = retention->content_ms,
+		.outcomes_ms = retention->outcomes_ms,
+	};
 
-	store_keep(daemon->store, retention->events_ms, retention->content_ms);
+	store_keep(daemon->store, &keeping);
 }
 
 static int make_store(struct daemon *daemon, const char *state_id, char **ret_error)

@@ -48,7 +48,7 @@ struct config_spool {
 };
 
 struct config_retention {
-	int64_t events_ms, content_ms; /* 0 = for ever */
+	int64_t events_ms, content_ms, outcomes_ms; /* 0 = for ever */
 };
 
 enum config_access { CONFIG_MAY_READ, CONFIG_MAY_OPERATE, CONFIG_MAY_ADMIN, CONFIG_ACCESS_COUNT };

@@ -79,6 +79,8 @@ const struct key_spec key_table[] = {
 	  .help = "how long events and crash records are kept; 0: for ever" },
 	{ RETAIN("content", content_ms, KEY_DURATION), .fallback = "0s", .max = 3650 * DAY, .live = true,
 	  .help = "how long the turns of transcripts, prompts and answers, are kept; counts and costs of them stay; 0: for ever" },
+	{ RETAIN("outcomes", outcomes_ms, KEY_DURATION), .fallback = "90d", .max = 3650 * DAY, .live = true,
+	  .help = "how long is kept what became of the probes of deleted runs, and what they cost; 0: for ever" },
 
 	{ CONTROL("socket", socket, KEY_PATH), .fallback = "", .max = 107,
 	  .help = "control socket; empty: proctor.sock in run_dir" },

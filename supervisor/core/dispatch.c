@@ -26,6 +26,11 @@ static void on_lane_timer(void *arg)
 
 /* ---- from the store ---- */
 
+static const char *worker_of(const struct probe *probe)
+{
+	return probe->worker ? probe->worker->name : "none";
+}
+
 static void on_claimed(void *arg, const struct store_job *jobs, size_t count)
 {
 	struct dispatch *dispatch = arg;
@@ -37,16 +42,19 @@ static void on_claimed(void *arg, const struct store_job *jobs, size_t count)
 		if (!lane || dispatch->stopping) {
 			store_give_back(dispatch->store, &jobs[i].id, &jobs[i].attempt, 1);
 			if (!lane)
-				log_error("dispatch.lane", "job=%lld lane=%s reason=\"no such lane\"",
-					  (long long)jobs[i].id, jobs[i].lane);
+				log_error("dispatch.lane",
+					  "run=%s job=%lld model=%s lane=%s reason=\"no such lane\"",
+					  jobs[i].run_id, (long long)jobs[i].id, jobs[i].model_id,
+					  jobs[i].lane);
 			continue;
 		}
 		/* The database took our lease for another's, and gave it to us again: the conversation goes
 		 * on. */
 		probe = map_get_id(dispatch->probes, jobs[i].id);
 		if (probe) {
-			log_warning("dispatch.claimed_again", "run=%s job=%lld attempt=%d", probe->run_id,
-				    (long long)probe->id, jobs[i].attempt);
+			log_warning("dispatch.claimed_again", "run=%s job=%lld model=%s worker=%s attempt=%d",
+				    probe->run_id, (long long)probe->id, probe->model_id, worker_of(probe),
+				    jobs[i].attempt);
 			probe->lease = jobs[i].attempt;
 			probe->lost = false;
 			continue;
@@ -72,8 +80,9 @@ void dispatch_on_lost(struct dispatch *dispatch, int64_t job_id)
 
 	if (!probe)
 		return;
-	log_warning("probe.lost", "run=%s job=%lld reason=\"another node has taken it over\"", probe->run_id,
-		    (long long)probe->id);
+	log_warning("probe.lost",
+		    "run=%s job=%lld model=%s worker=%s reason=\"another node has taken it over\"",
+		    probe->run_id, (long long)probe->id, probe->model_id, worker_of(probe));
 	probe->lost = true;
 	switch (probe->state) {
 	case PROBE_QUEUED:

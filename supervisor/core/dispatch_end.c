@@ -61,15 +61,17 @@ static void finish(struct dispatch *dispatch, struct probe *probe, enum store_fa
 	dispatch_drop(dispatch, probe);
 }
 
-static void fail(struct dispatch *dispatch, struct probe *probe, const char *error, const char *code,
-		 const char *message)
+/* `worker` had the probe until now; NULL when none had. */
+static void fail(struct dispatch *dispatch, const struct worker *worker, struct probe *probe,
+		 const char *error, const char *code, const char *message)
 {
 	dispatch->stats.failed++;
 	probe->lane->failed++;
 	probe->lane->tally.failures[error_parse(code)]++;
 	mem_set_str(&probe->lane->last_error, mem_printf("%s: %s", code, message));
-	log_info("probe.failed", "run=%s job=%lld model=%s attempt=%d code=%s message=\"%s\"", probe->run_id,
-		 (long long)probe->id, probe->model_id, probe->attempt, code, message);
+	log_info("probe.failed", "run=%s job=%lld model=%s worker=%s attempt=%d code=%s message=\"%s\"",
+		 probe->run_id, (long long)probe->id, probe->model_id, worker ? worker->name : "none",
+		 probe->attempt, code, message);
 	finish(dispatch, probe, STORE_FAILED, NULL, error, 0);
 }
 
@@ -94,7 +96,7 @@ void dispatch_refuse_broken(struct dispatch *dispatch, struct probe *probe)
 	static const char message[] = "a worker gave an answer that is no JSON object";
 	AUTO(mem_free_str) char *error = msg_own_error("INVALID_RESPONSE", message);
 
-	fail(dispatch, probe, error, "INVALID_RESPONSE", message);
+	fail(dispatch, NULL, probe, error, "INVALID_RESPONSE", message);
 }
 
 void dispatch_record(struct dispatch *dispatch, const char *level, const char *kind, const struct lane *lane,
@@ -116,9 +118,12 @@ void dispatch_say_open(struct dispatch *dispatch, const struct lane *lane, const
 
 enum { AUTH_TOLERATED = 2 }; /* jobs of a lane that a refused key may cost before the lane is parked */
 
-/* No wait of a minute mends it: an operator must, or a trial call finds out that it is mended. */
-static void park(struct dispatch *dispatch, struct lane *lane, enum gate_park kind, const char *reason)
+/* No wait of a minute mends it: an operator must, or a trial call finds out that it is mended. The probe is
+ * the one whose call told. */
+static void park(struct dispatch *dispatch, const struct worker *worker, const struct probe *probe,
+		 enum gate_park kind, const char *reason)
 {
+	struct lane *lane = probe->lane;
 	const struct config_provider *config = &dispatch->config->providers[lane->index];
 
 	if (gate_parked_reason(lane->gate))
@@ -126,15 +131,19 @@ static void park(struct dispatch *dispatch, struct lane *lane, enum gate_park ki
 	gate_park(lane->gate, kind, reason, dispatch_now_ms(dispatch), config->recheck_ms,
 		  DISPATCH_RECHECK_MAX_MS);
 	log_error("lane.parked",
-		  "lane=%s reason=\"%s\" recheck_ms=%lld remedy=\"proctorctl providers resume %s\"",
-		  lane->name, reason, (long long)config->recheck_ms, lane->name);
+		  "lane=%s run=%s job=%lld model=%s worker=%s reason=\"%s\" recheck_ms=%lld "
+		  "remedy=\"proctorctl providers resume %s\"",
+		  lane->name, probe->run_id, (long long)probe->id, probe->model_id, worker->name, reason,
+		  (long long)config->recheck_ms, lane->name);
 	dispatch_record(dispatch, "error", "lane.parked", lane, reason);
 }
 
 /* A key that is refused once may be a matter of one model; one that is refused again and again would fail a
  * whole run. True when the lane is parked for it, so that the probe may wait. */
-static bool is_key_refused(struct dispatch *dispatch, struct lane *lane, const struct msg *msg)
+static bool is_key_refused(struct dispatch *dispatch, const struct worker *worker, const struct probe *probe,
+			   const struct msg *msg)
 {
+	struct lane *lane = probe->lane;
 	const char *key_env = dispatch->config->providers[lane->index].key_env;
 	AUTO(mem_free_str) char *reason = NULL;
 
@@ -144,7 +153,7 @@ static bool is_key_refused(struct dispatch *dispatch, struct lane *lane, const s
 		return false;
 	reason = mem_printf("the key was refused %d times in a row (%s): put a good one into %s and reload",
 			    lane->refused_keys, msg->error_message, key_env);
-	park(dispatch, lane, GATE_PARK_AUTH, reason);
+	park(dispatch, worker, probe, GATE_PARK_AUTH, reason);
 	return true;
 }
 
@@ -159,30 +168,32 @@ static void wait_in_lane(const struct dispatch *dispatch, struct probe *probe, c
 	lane_queue(probe->lane, probe, front);
 }
 
-static void wait_out_limit(struct dispatch *dispatch, struct probe *probe, const struct msg *msg,
-			   int64_t delay_ms)
+static void wait_out_limit(struct dispatch *dispatch, const struct worker *worker, struct probe *probe,
+			   const struct msg *msg, int64_t delay_ms)
 {
 	struct lane *lane = probe->lane;
 
 	lane->limited++;
 	if (!probe->limited_since_ms)
 		probe->limited_since_ms = dispatch_now_ms(dispatch);
-	log_info("lane.limited", "lane=%s wait_ms=%lld run=%s job=%lld", lane->name, (long long)delay_ms,
-		 probe->run_id, (long long)probe->id);
+	log_info("lane.limited", "lane=%s wait_ms=%lld run=%s job=%lld model=%s worker=%s", lane->name,
+		 (long long)delay_ms, probe->run_id, (long long)probe->id, probe->model_id, worker->name);
 	wait_in_lane(dispatch, probe, msg, true);
 }
 
-static void try_later(struct dispatch *dispatch, struct probe *probe, const struct msg *msg, int64_t delay_ms)
+static void try_later(struct dispatch *dispatch, const struct worker *worker, struct probe *probe,
+		      const struct msg *msg, int64_t delay_ms)
 {
 	AUTO(mem_free_str) char *error = msg_outcome_error(msg);
 
 	dispatch->stats.retried++;
 	probe->lane->retried++;
 	mem_set_str(&probe->lane->last_error, mem_printf("%s: %s", msg->error_code, msg->error_message));
-	log_info("probe.retry",
-		 "run=%s job=%lld model=%s attempt=%d code=%s fails=%d delay_ms=%lld message=\"%s\"",
-		 probe->run_id, (long long)probe->id, probe->model_id, probe->attempt, msg->error_code,
-		 probe->fails, (long long)delay_ms, msg->error_message);
+	log_info(
+		"probe.retry",
+		"run=%s job=%lld model=%s worker=%s attempt=%d code=%s fails=%d delay_ms=%lld message=\"%s\"",
+		probe->run_id, (long long)probe->id, probe->model_id, worker->name, probe->attempt,
+		msg->error_code, probe->fails, (long long)delay_ms, msg->error_message);
 	finish(dispatch, probe, STORE_LATER, NULL, error, delay_ms);
 }
 
@@ -204,8 +215,8 @@ static struct retry_verdict decide(const struct dispatch *dispatch, const struct
 			    clock_random());
 }
 
-static void on_failure(struct dispatch *dispatch, struct probe *probe, const struct msg *msg,
-		       const struct retry_verdict *verdict, bool trial)
+static void on_failure(struct dispatch *dispatch, const struct worker *worker, struct probe *probe,
+		       const struct msg *msg, const struct retry_verdict *verdict, bool trial)
 {
 	AUTO(mem_free_str) char *error = NULL;
 
@@ -224,21 +235,21 @@ static void on_failure(struct dispatch *dispatch, struct probe *probe, const str
 	probe->fails = verdict->fails;
 	switch (verdict->action) {
 	case RETRY_FAIL:
-		if (is_key_refused(dispatch, probe->lane, msg)) {
+		if (is_key_refused(dispatch, worker, probe, msg)) {
 			wait_in_lane(dispatch, probe, msg, true);
 			break;
 		}
 		error = msg_outcome_error(msg);
-		fail(dispatch, probe, error, msg->error_code, msg->error_message);
+		fail(dispatch, worker, probe, error, msg->error_code, msg->error_message);
 		break;
 	case RETRY_LATER:
-		try_later(dispatch, probe, msg, verdict->delay_ms);
+		try_later(dispatch, worker, probe, msg, verdict->delay_ms);
 		break;
 	case RETRY_WAIT_LANE:
-		wait_out_limit(dispatch, probe, msg, verdict->delay_ms);
+		wait_out_limit(dispatch, worker, probe, msg, verdict->delay_ms);
 		break;
 	case RETRY_PARK_LANE:
-		park(dispatch, probe->lane, GATE_PARK_QUOTA, msg->error_message);
+		park(dispatch, worker, probe, GATE_PARK_QUOTA, msg->error_message);
 		wait_in_lane(dispatch, probe, msg, true);
 		break;
 	}
@@ -271,7 +282,6 @@ void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct
 	bool trial = calling && probe->ticket.trial;
 	struct retry_verdict verdict = { .action = RETRY_FAIL };
 
-	(void)worker;
 	if (calling && msg->success) {
 		dispatch_call_over(dispatch, probe, GATE_UNSENT, NULL);
 	} else if (!msg->success) {
@@ -292,12 +302,13 @@ void dispatch_on_result(struct dispatch *dispatch, struct worker *worker, struct
 	} else if (strcmp(msg->error_code, "CANCELLED") == 0) {
 		dispatch_give_back(dispatch, probe); /* was lost, and came back meanwhile */
 	} else {
-		on_failure(dispatch, probe, msg, &verdict, trial);
+		on_failure(dispatch, worker, probe, msg, &verdict, trial);
 	}
 	dispatch_pump(dispatch);
 }
 
-static void poison(struct dispatch *dispatch, struct probe *probe, const struct worker_death *death)
+static void poison(struct dispatch *dispatch, const struct worker *worker, struct probe *probe,
+		   const struct worker_death *death)
 {
 	AUTO(mem_free_str)
 	char *message = mem_printf("the job, running alone, killed its worker %d times (%s)",
@@ -308,7 +319,7 @@ static void poison(struct dispatch *dispatch, struct probe *probe, const struct 
 	char *error = msg_own_error_with("POISON", message, "stderr",
 					 len > POISON_WORDS ? words + len - POISON_WORDS : words);
 
-	fail(dispatch, probe, error, "POISON", message);
+	fail(dispatch, worker, probe, error, "POISON", message);
 }
 
 void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, struct probe *probe,
@@ -317,7 +328,6 @@ void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, stru
 	const struct blame_job job = { .deaths = probe->deaths, .solo_deaths = probe->solo_deaths };
 	struct blame blame = blame_decide(&death->blame, &job, death->alone);
 
-	(void)worker;
 	if (probe->state == PROBE_CALLING && !probe->last_seen) {
 		probe->lane->tally.errors[ERROR_WORKER_CRASH]++;
 		dispatch_call_over(dispatch, probe, GATE_FAILED, NULL);
@@ -329,7 +339,7 @@ void dispatch_on_released(struct dispatch *dispatch, struct worker *worker, stru
 	} else if (probe->cancelling) {
 		dispatch_end_cancelled(dispatch, probe);
 	} else if (blame.poison) {
-		poison(dispatch, probe, death);
+		poison(dispatch, worker, probe, death);
 	} else if (dispatch->stopping) {
 		dispatch_give_back(dispatch, probe);
 	} else {

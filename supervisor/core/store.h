@@ -260,9 +260,13 @@ void store_event(struct store *store, const char *level, const char *kind, const
  * the database is away; NULL when there is none. Valid until the next turn of the loop. */
 const char *store_held_event(const struct store *store, const char *kind, const char *subject);
 
-/* Events, and the content of transcripts, that are older are removed: hourly, and when this changes; 0 =
- * never. */
-void store_keep(struct store *store, int64_t events_ms, int64_t content_ms);
+/* How long events, the content of transcripts, and outcomes of deleted runs are kept; 0 = for ever. */
+struct store_keeping {
+	int64_t events_ms, content_ms, outcomes_ms;
+};
+
+/* What is older is removed: hourly, and when this changes. */
+void store_keep(struct store *store, const struct store_keeping *keeping);
 
 /* Starts (or goes on with) cancelling a run's queued jobs in chunks; on_wake/on_run_finished tell the rest.
  */

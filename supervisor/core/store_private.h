@@ -80,9 +80,11 @@ struct store {
 	bool pairs_asked, pairs_again, promoting, pruning;
 	size_t active_pairs;
 	struct list cancels;
-	int64_t keep_events_ms, keep_contents_ms; /* 0 = for ever */
+	struct store_keeping keeping;
 	int64_t prune_due_ms;
-	int64_t pruned_events, pruned_contents; /* in the row of statements under way */
+	struct store_pruned {
+		int64_t events, contents, outcomes;
+	} pruned; /* in the row of statements under way */
 
 	/* store_beat.c */
 	struct loop_timer *beat_timer, *silence_timer, *fence_timer;

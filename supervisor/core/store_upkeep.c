@@ -288,18 +288,19 @@ void store_pause_run(struct store *store, const char *run_id, int64_t budget_e10
 
 static void tell_pruned(struct store *store)
 {
+	const struct store_pruned *pruned = &store->pruned;
 	AUTO(mem_free_str) char *data = NULL;
 
-	if (store->pruned_events + store->pruned_contents == 0)
+	if (pruned->events + pruned->contents + pruned->outcomes == 0)
 		return;
-	log_info("store.pruned", "events=%lld contents=%lld", (long long)store->pruned_events,
-		 (long long)store->pruned_contents);
-	data = mem_printf("{\"events\":%lld,\"contents\":%lld}", (long long)store->pruned_events,
-			  (long long)store->pruned_contents);
+	log_info("store.pruned", "events=%lld contents=%lld outcomes=%lld", (long long)pruned->events,
+		 (long long)pruned->contents, (long long)pruned->outcomes);
+	data = mem_printf("{\"events\":%lld,\"contents\":%lld,\"outcomes\":%lld}", (long long)pruned->events,
+			  (long long)pruned->contents, (long long)pruned->outcomes);
 	/* Else each hour's event would one day be what the next hour removes. */
-	if (store->pruned_contents > 0)
+	if (pruned->contents + pruned->outcomes > 0)
 		store_event(store, "info", "database.pruned", NULL, 0, "database", data);
-	store->pruned_events = store->pruned_contents = 0;
+	store->pruned = (struct store_pruned){ 0 };
 }
 
 static void on_pruned(void *arg, const struct db_reply *reply)
@@ -309,9 +310,10 @@ static void on_pruned(void *arg, const struct db_reply *reply)
 
 	store->pruning = false;
 	if (store_answered(store, reply, "prune")) {
-		store->pruned_events += db_int(reply->rows, 0, 0);
-		store->pruned_contents += db_int(reply->rows, 0, 1);
-		more = db_bool(reply->rows, 0, 2);
+		store->pruned.events += db_int(reply->rows, 0, 0);
+		store->pruned.contents += db_int(reply->rows, 0, 1);
+		store->pruned.outcomes += db_int(reply->rows, 0, 2);
+		more = db_bool(reply->rows, 0, 3);
 	}
 	if (!more)
 		tell_pruned(store);
@@ -324,26 +326,27 @@ static void on_pruned(void *arg, const struct db_reply *reply)
 static void prune(void *arg)
 {
 	struct store *store = arg;
+	const struct store_keeping *keeping = &store->keeping;
 	struct db_params *params;
 
-	if (store->pruning || (store->keep_events_ms == 0 && store->keep_contents_ms == 0))
+	if (store->pruning || keeping->events_ms + keeping->content_ms + keeping->outcomes_ms == 0)
 		return;
 	params = db_params_new();
-	db_param_int(params, store->keep_events_ms);
-	db_param_int(params, store->keep_contents_ms);
+	db_param_int(params, keeping->events_ms);
+	db_param_int(params, keeping->content_ms);
+	db_param_int(params, keeping->outcomes_ms);
 	db_param_int(params, PRUNE_ROWS);
-	store->pruning = db_query(store->control, "SELECT * FROM prune($1, $2, $3)", params, on_pruned,
+	store->pruning = db_query(store->control, "SELECT * FROM prune($1, $2, $3, $4)", params, on_pruned,
 				  store) == 0;
 	if (!store->pruning)
 		loop_timer_start(store->prune_timer, PRUNE_PAUSE_MS);
 }
 
-void store_keep(struct store *store, int64_t events_ms, int64_t content_ms)
+void store_keep(struct store *store, const struct store_keeping *keeping)
 {
-	bool changed = store->keep_events_ms != events_ms || store->keep_contents_ms != content_ms;
+	bool changed = memcmp(&store->keeping, keeping, sizeof(*keeping)) != 0;
 
-	store->keep_events_ms = events_ms;
-	store->keep_contents_ms = content_ms;
+	store->keeping = *keeping;
 	if (!changed || !store->ready)
 		return;
 	store->prune_due_ms = loop_now_ms(store->loop);

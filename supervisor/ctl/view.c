@@ -32,7 +32,17 @@ const struct column *view_columns(enum command_id command, const json_t *args)
 
 	if (command == COMMAND_JOBS && json_is_string(json_object_get(args, "state")))
 		return view_job_columns;
+	if (command == COMMAND_RUN_LIST && json_is_true(json_object_get(args, "deleted")))
+		return view_deleted_run_columns;
+	if (command == COMMAND_EVENTS && json_is_true(json_object_get(args, "follow")))
+		return NULL;
 	return list ? list->columns : NULL;
+}
+
+static void print_lines(const struct table_style *style, const struct view_list *list, const json_t *items)
+{
+	for (size_t i = 0; i < json_array_size(items); i++)
+		list->line(style, json_array_get(items, i));
 }
 
 static void print_list(const struct ctl *ctl, const struct table_style *style, const struct view_list *list,
@@ -44,6 +54,8 @@ static void print_list(const struct ctl *ctl, const struct table_style *style, c
 	chosen.only = ctl->parsed->columns;
 	if (json_array_size(items) == 0)
 		(void)printf("%s\n", list->none);
+	else if (list->line && !chosen.only)
+		print_lines(&chosen, list, items);
 	else
 		table_print(stdout, &chosen, view_columns(list->command, ctl->parsed->args), items);
 	if (list->more)

@@ -34,6 +34,8 @@ struct view_list {
 	const struct column *columns;
 	const char *none;						   /* said of an empty list */
 	void (*more)(const struct table_style *style, const json_t *data); /* what stands below; or NULL */
+	/* How an item looks unless columns are chosen; NULL = as its row of the table. */
+	void (*line)(const struct table_style *style, const json_t *item);
 };
 
 /* Each is ended by a row without columns. */
@@ -41,6 +43,9 @@ extern const struct view_list view_daemon_lists[], view_crash_lists[], view_aler
 
 /* Of the probes that `jobs --state` lists, in place of the counts. */
 extern const struct column view_job_columns[];
+
+/* Of `run list --deleted`. */
+extern const struct column view_deleted_run_columns[];
 
 /* The columns that --columns may choose from: of the list that the command with these arguments shows; NULL
  * when it shows none. */

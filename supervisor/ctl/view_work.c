@@ -64,8 +64,27 @@ static const struct column run_columns[] = {
 	{ .title = NULL },
 };
 
+const struct column view_deleted_run_columns[] = {
+	{ .title = "ID", .path = "id" },
+	{ .title = "DELETED", .path = "deletedAt", .kind = COLUMN_TIME },
+	{ .title = "STATUS", .path = "status", .kind = COLUMN_STATUS },
+	{ .title = "DEFINITION", .path = "definitionName", .shrinks = true },
+	{ .title = "DONE", .path = "progress.completed", .kind = COLUMN_COUNT },
+	{ .title = "FAILED", .path = "progress.failed", .kind = COLUMN_COUNT },
+	{ .title = "TOTAL", .path = "progress.total", .kind = COLUMN_COUNT },
+	{ .title = "COST", .path = "costUsd", .kind = COLUMN_USD, .optional = true },
+	{ .title = "CREATED", .path = "createdAt", .kind = COLUMN_TIME, .minor = true },
+	{ .title = "MODELS", .path = "models", .kind = COLUMN_LIST, .shrinks = true, .minor = true },
+	{ .title = "CANCELLED", .path = "progress.cancelled", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "PRIORITY", .path = "priority", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = "STARTED", .path = "startedAt", .kind = COLUMN_TIME, .extra = true },
+	{ .title = "FINISHED", .path = "finishedAt", .kind = COLUMN_TIME, .extra = true },
+	{ .title = NULL },
+};
+
 static const struct column run_fields[] = {
 	{ .title = "Run", .path = "id" },
+	{ .title = "Deleted", .path = "deletedAt", .kind = COLUMN_TIME, .optional = true },
 	{ .title = "Status", .path = "status", .kind = COLUMN_STATUS },
 	{ .title = "Being cancelled", .path = "cancelling", .kind = COLUMN_YES, .optional = true },
 	{ .title = "Paused because", .path = "pauseReason", .optional = true },
@@ -103,7 +122,7 @@ static const struct column error_columns[] = {
 	{ .title = "ERROR", .path = "code" },
 	{ .title = "MODEL", .path = "modelId", .shrinks = true },
 	{ .title = "COUNT", .path = "count", .kind = COLUMN_COUNT },
-	{ .title = "EXAMPLE", .path = "example", .shrinks = true },
+	{ .title = "EXAMPLE", .path = "example", .shrinks = true, .optional = true },
 	{ .title = NULL },
 };
 
@@ -193,6 +212,19 @@ const struct column view_job_columns[] = {
 	{ .title = "LANE", .path = "lane", .extra = true },
 	{ .title = "FAILS", .path = "fails", .kind = COLUMN_COUNT, .extra = true },
 	{ .title = "NODE", .path = "nodeId", .kind = COLUMN_COUNT, .extra = true },
+	{ .title = NULL },
+};
+
+static const struct column event_columns[] = {
+	{ .title = "AT", .path = "at", .kind = COLUMN_TIME },
+	{ .title = "LEVEL", .path = "level", .kind = COLUMN_STATUS },
+	{ .title = "KIND", .path = "kind" },
+	{ .title = "RUN", .path = "runId", .optional = true },
+	{ .title = "SUBJECT", .path = "subject", .optional = true },
+	{ .title = "JOB", .path = "jobId", .optional = true },
+	{ .title = "DATA", .path = "data", .kind = COLUMN_JSON, .shrinks = true },
+	{ .title = "NODE", .path = "nodeId", .extra = true },
+	{ .title = "ID", .path = "id", .extra = true },
 	{ .title = NULL },
 };
 
@@ -290,6 +322,10 @@ const struct view_list view_work_lists[] = {
 	  .columns = job_count_columns,
 	  .none = "Nothing is queued.",
 	  .more = print_job_models },
+	{ .command = COMMAND_EVENTS,
+	  .columns = event_columns,
+	  .none = "No such events.",
+	  .line = view_event },
 	{ .columns = NULL },
 };
 
@@ -311,14 +347,6 @@ void view_event(const struct table_style *style, const json_t *event)
 			(void)printf("  %s", text);
 	}
 	(void)putchar('\n');
-}
-
-static void print_events(const struct table_style *style, const json_t *data)
-{
-	const json_t *items = json_object_get(data, "items");
-
-	for (size_t i = 0; i < json_array_size(items); i++)
-		view_event(style, json_array_get(items, i));
 }
 
 static void print_run_line(const struct table_style *style, const json_t *data)
@@ -362,9 +390,6 @@ bool view_work(const struct table_style *style, const struct command *command, c
 		return true;
 	case COMMAND_TRANSCRIPTS_SHOW:
 		print_transcript(style, data);
-		return true;
-	case COMMAND_EVENTS:
-		print_events(style, data);
 		return true;
 	default:
 		return view_run(style, command, data);

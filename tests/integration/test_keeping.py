@@ -10,7 +10,8 @@ import subprocess
 import pytest
 
 from harness import place
-from probing import connect, hold, ledger, running, show, start, wait_asked, wait_end
+from harness.control import ControlError
+from probing import connect, hold, ledger, running, script, show, start, wait_asked, wait_end
 
 pytest_plugins = ["probe_fixtures"]
 
@@ -227,7 +228,7 @@ def test_turns_that_are_too_old_are_removed_and_their_counts_stay(emptied):
     try:
         position = emptied.log_position()
         emptied.call("reload")
-        emptied.wait_log(r"store\.pruned events=0 contents=2$", since=position)
+        emptied.wait_log(r"store\.pruned events=0 contents=2 outcomes=0$", since=position)
     finally:
         emptied.write_ini({"retention": None})
         emptied.call("reload")
@@ -237,4 +238,127 @@ def test_turns_that_are_too_old_are_removed_and_their_counts_stay(emptied):
             (0, True) if item["id"] in old else (2, False))
         assert [shown[key] for key in ("turnCount", "tokenCount")] == [item[key] for key in ("turnCount", "tokenCount")]
     assert "Content removed" in emptied.proctorctl("transcripts", "show", old[0]).stdout
-    assert emptied.wait_event("database.pruned")["data"] == {"events": 0, "contents": 2}
+    assert emptied.wait_event("database.pruned")["data"] == {"events": 0, "contents": 2, "outcomes": 0}
+
+
+# What becomes of deleted runs.
+
+FORBIDDEN = ("Case 1", "friends", "plain words", "simulated", "planted")
+
+
+@pytest.fixture
+def forgotten(emptied):
+    """Nothing is kept of deleted runs yet."""
+    emptied.rows("DELETE FROM deleted_outcomes")
+    emptied.rows("DELETE FROM deleted_runs")
+    return emptied
+
+
+def mixed(daemon, simulator, prompts=3):
+    """An ended run of two models with an answer to all prompts but one, which failed, and none by the other model."""
+    script(simulator, ("status=400", {"contains": "Case 1:"}))
+    run = start(daemon, prompts, models=("gpt-4", "no-such-model"), followups=1)
+    assert wait_end(daemon, run)["progress"] == {"total": 2 * prompts, "completed": prompts - 1,
+                                                 "failed": prompts + 1, "cancelled": 0}
+    script(simulator)
+    return run
+
+
+def by_command(daemon, run):
+    assert daemon.ctl("run", "delete", run)["deleted"]
+
+
+def by_sql(daemon, run):
+    daemon.rows("DELETE FROM runs WHERE id = %s", run)
+
+
+def by_sql_of_several(daemon, run):
+    """With its definition, as the quickstart cleans up."""
+    definition, = daemon.rows("SELECT definition_id FROM runs WHERE id = %s", run)[0]
+    daemon.rows("WITH gone AS (DELETE FROM runs WHERE created_at > now() - interval '1 hour' RETURNING 1) "
+                "SELECT count(*) FROM gone")
+    daemon.rows("DELETE FROM definitions WHERE id = %s", definition)
+
+
+@pytest.mark.parametrize("delete", [by_command, by_sql, by_sql_of_several], ids=["command", "sql", "several"])
+def test_what_became_of_the_probes_of_a_deleted_run_is_kept_without_content(forgotten, simulator, delete):
+    run = mixed(forgotten, simulator)
+    before = show(forgotten, run)
+    cost = {row[:4]: row[4:] for row in forgotten.rows(
+        "SELECT run_id, scenario_id, model_id, sample_index, turn_count, token_count, cost_usd FROM transcripts")}
+    outcomes = forgotten.rows("SELECT j.run_id, j.scenario_id, j.model_id, j.sample_index, s.key, j.id, o.status, "
+                              "o.error->>'code', o.attempt, o.finished_at FROM jobs j JOIN outcomes o ON o.job_id = j.id "
+                              "JOIN scenarios s ON s.id = j.scenario_id ORDER BY j.id")
+    assert len(outcomes) == 6 and len(cost) == 2
+    delete(forgotten, run)
+
+    assert forgotten.rows("SELECT run_id, scenario_id, model_id, sample_index, scenario_key, job_id, status, error_code, "
+                          "attempt, finished_at FROM deleted_outcomes ORDER BY job_id") == outcomes
+    assert {row[:4]: row[4:] for row in forgotten.rows(
+        "SELECT run_id, scenario_id, model_id, sample_index, turn_count, token_count, cost_usd FROM deleted_outcomes "
+        "WHERE status = 'COMPLETED'")} == cost
+    kept = str(forgotten.rows("SELECT to_jsonb(d)::text FROM deleted_runs d UNION ALL "
+                              "SELECT to_jsonb(o)::text FROM deleted_outcomes o"))
+    assert run in kept and not [word for word in FORBIDDEN if word in kept]
+
+    listed, = forgotten.ctl("run", "list", "--deleted")["items"]
+    assert (listed["id"], listed["progress"], listed["models"]) == (run, before["progress"], ["gpt-4", "no-such-model"])
+    after = forgotten.ctl("run", "show", run[:-1])
+    assert after["deletedAt"] == listed["deletedAt"]
+    for key in ("id", "status", "definitionName", "progress", "createdAt", "finishedAt"):
+        assert after[key] == before[key]
+    for model, was in zip(after["models"], before["models"], strict=True):
+        assert model == {key: was[key] for key in model}
+    assert [(error["code"], error["count"]) for error in after["errors"]] == [("UNSUPPORTED_PROVIDER", 3),
+                                                                             ("VALIDATION_ERROR", 1)]
+    assert "Deleted" in forgotten.proctorctl("run", "show", run).stdout
+    with pytest.raises(ControlError, match="no run"):
+        forgotten.call("run.show", run=run, brief=True)
+
+
+def test_deleted_runs_are_filtered_and_shown_by_columns(forgotten, simulator):
+    run = mixed(forgotten, simulator, 2)
+    by_command(forgotten, run)
+
+    def found(*words):
+        return [item["id"] for item in forgotten.ctl("run", "list", "--deleted", *words)["items"]]
+    for words in (("--status", "COMPLETED"), ("--model", "gpt-4"), ("--definition", "cases"), ("--since", "1h")):
+        assert found(*words) == [run]
+    for words in (("--status", "FAILED"), ("--model", "gpt"), ("--definition", "other"), ("--since", "0")):
+        assert found(*words) == []
+    lines = forgotten.proctorctl("run", "list", "--deleted", "--columns", "id,failed,total").stdout.splitlines()
+    assert [line.split() for line in lines] == [["ID", "FAILED", "TOTAL"], [run, "3", "4"]]
+    assert "no deleted run is active" in forgotten.proctorctl("run", "list", "--deleted", "--active").stderr
+
+
+def test_a_backup_has_what_is_kept_of_deleted_runs(forgotten, simulator):
+    run = mixed(forgotten, simulator, 2)
+    by_command(forgotten, run)
+    path = backup(forgotten, "deleted.dump")
+    before = forgotten.rows("SELECT * FROM deleted_outcomes ORDER BY job_id")
+    forgotten.rows("DELETE FROM deleted_outcomes")
+    restore(forgotten, path, "--replace", "--yes")
+    assert forgotten.rows("SELECT * FROM deleted_outcomes ORDER BY job_id") == before != []
+    other = start(forgotten, 1)
+    wait_end(forgotten, other)
+    by_sql(forgotten, other)
+    assert [item["id"] for item in forgotten.ctl("run", "list", "--deleted")["items"]] == [other, run]
+
+
+def test_outcomes_of_deleted_runs_go_when_they_are_too_old(forgotten, simulator):
+    old, young = mixed(forgotten, simulator, 3), mixed(forgotten, simulator, 2)
+    for run in (old, young):
+        by_command(forgotten, run)
+    forgotten.rows("UPDATE deleted_runs SET deleted_at = now() - interval '2 days' WHERE id = %s", old)
+    forgotten.write_ini({"retention": {"outcomes": "1d"}})
+    try:
+        position = forgotten.log_position()
+        forgotten.call("reload")
+        forgotten.wait_log(r"store\.pruned events=0 contents=0 outcomes=6$", since=position)
+    finally:
+        forgotten.write_ini({"retention": None})
+        forgotten.call("reload")
+    assert [item["id"] for item in forgotten.ctl("run", "list", "--deleted")["items"]] == [young]
+    assert forgotten.rows("SELECT run_id, count(*) FROM deleted_outcomes GROUP BY 1") == [(young, 4)]
+    forgotten.wait_event("database.pruned", data={"events": 0, "contents": 0, "outcomes": 6})
+    assert forgotten.proctorctl("run", "show", old).returncode == 5

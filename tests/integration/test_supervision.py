@@ -417,7 +417,7 @@ def test_a_job_that_comes_back_while_it_is_held_goes_on_and_is_not_asked_again(m
     probing.sql(daemon, "WITH lost AS (DELETE FROM leases RETURNING job_id) "
                         "INSERT INTO ready (run_id, model_id, job_id, attempt) "
                         "SELECT j.run_id, j.model_id, j.id, 2 FROM lost JOIN jobs j ON j.id = lost.job_id")
-    daemon.wait_log(r"dispatch\.claimed_again run=\S+ job=1 attempt=2")
+    daemon.wait_log(r"dispatch\.claimed_again run=\S+ job=1 model=\S+ worker=\S+ attempt=2")
     completed(daemon, run)
     assert [number for _, number in fake.calls("one")] == [1, 2, 3]
     place.wait_until(lambda: not probing.sql(daemon, "SELECT FROM leases"), 10, "no lease to be left")

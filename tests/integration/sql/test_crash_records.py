@@ -19,7 +19,7 @@ def crashes(queue, whose=None, since_ms=None, most=50):
 
 
 def prune(queue, keep_ms, most=1000):
-    return queue.value("SELECT events_removed FROM prune(%s, 0, %s)", keep_ms, most)
+    return queue.value("SELECT events_removed FROM prune(%s, 0, 0, %s)", keep_ms, most)
 
 
 def grow_old(queue, seconds, where="true"):

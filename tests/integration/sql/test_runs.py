@@ -175,6 +175,62 @@ def test_delete_takes_all_that_belongs_to_the_run(queue):
     assert queue.count("ready") == 2
 
 
+def test_outcomes_of_a_deleted_run_are_pruned_in_portions_and_the_run_with_the_last(queue):
+    run, young = (queue.start(scenarios=12)["run_id"] for _ in range(2))
+    for each in (run, young):
+        queue.finish(*[end(job) for job in queue.claim(each)])
+        queue.rows("SELECT delete_run(%s)", each)
+    queue.rows("UPDATE deleted_runs SET deleted_at = now() - interval '1 hour' WHERE id = %s", run)
+
+    def prune(keep_ms):
+        told = queue.rows("SELECT outcomes_removed AS removed, more FROM prune(0, 0, %s, 5)", keep_ms)[0]
+        return told["removed"], told["more"], queue.count("deleted_runs", f"id = '{run}'")
+    assert prune(0) == (0, False, 1)
+    assert [prune(60000) for _ in range(4)] == [(5, True, 1), (5, True, 1), (2, False, 0), (0, False, 0)]
+    assert queue.count("deleted_outcomes", f"run_id = '{young}'") == 12
+
+
+def test_only_outcomes_are_kept_of_a_run_that_had_not_ended(queue):
+    run = queue.start(scenarios=4)["run_id"]
+    done, failed, _ = queue.claim(run, count=3)
+    queue.finish(end(done, cost=5), end(failed, "FAILED", error='{"code": "said: a prompt", "message": "a prompt"}'))
+    queue.rows("SELECT delete_run(%s)", run)
+    assert queue.rows("SELECT job_id, status, error_code, turn_count FROM deleted_outcomes ORDER BY job_id") == [
+        {"job_id": done["job_id"], "status": "COMPLETED", "error_code": None, "turn_count": 1},
+        {"job_id": failed["job_id"], "status": "FAILED", "error_code": "UNKNOWN", "turn_count": None}]
+    assert queue.rows("SELECT status, progress->>'total' AS total FROM deleted_runs") == [
+        {"status": "RUNNING", "total": "4"}]
+
+
+def test_who_may_delete_runs_needs_no_right_to_what_is_kept_of_them(queue):
+    run = queue.start(scenarios=1)["run_id"]
+    queue.finish(end(queue.claim(run)[0]))
+    queue.rows("CREATE ROLE cleaner")
+    try:
+        queue.rows("GRANT SELECT, DELETE ON runs TO cleaner")
+        queue.rows("SET ROLE cleaner")
+        queue.rows("CREATE TEMP TABLE deleted_outcomes (run_id text)")
+        queue.rows("DELETE FROM runs WHERE id = %s", run)
+        queue.rows("RESET ROLE")
+        assert queue.count("public.deleted_outcomes", f"run_id = '{run}'") == 1
+    finally:
+        queue.rows("RESET ROLE")
+        queue.rows("DROP OWNED BY cleaner CASCADE")
+        queue.rows("DROP ROLE cleaner")
+
+
+def test_a_run_id_that_was_given_anew_by_hand_is_deleted_again(queue):
+    for models in (["a"], ["b", "c"]):
+        run = queue.start(models, scenarios=1)["run_id"]
+        queue.rows("INSERT INTO runs (id, definition_id, config, progress, definition_snapshot) "
+                   "SELECT 'run_again', definition_id, config, progress, definition_snapshot FROM runs WHERE id = %s", run)
+        queue.rows("UPDATE run_models SET run_id = 'run_again' WHERE run_id = %s", run)
+        queue.rows("SELECT delete_run('run_again')")
+        queue.rows("SELECT delete_run(%s)", run)
+    assert queue.value("SELECT jsonb_path_query_array(models, '$[*].modelId') FROM deleted_runs WHERE id = 'run_again'") \
+        == ["b", "c"]
+
+
 def test_every_foreign_key_has_an_index(queue):
     """Without one, each row that is deleted above reads the whole table below."""
     assert queue.rows("""SELECT c.conrelid::regclass::text, c.conname FROM pg_constraint c
