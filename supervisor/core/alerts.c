@@ -469,7 +469,8 @@ int alerts_new(struct loop *loop, const struct alerts_options *options, struct a
 	alerts_configure(alerts, options->config);
 	restore(alerts);
 	loop_timer_new(loop, on_round, alerts, &alerts->timer);
-	loop_timer_start(alerts->timer, ROUND_MS);
+	/* In the loop's first turn: what an upgrade has brought over holds, though it may end in a moment. */
+	loop_timer_start(alerts->timer, 0);
 	*ret = alerts;
 	return 0;
 }

@@ -104,7 +104,7 @@ static void read_probe(struct dispatch *dispatch, struct handover *h)
 		probe_free(&probe);
 	} else {
 		(void)map_set_id(dispatch->probes, probe->id, probe);
-		store_know(dispatch->store, probe->id, probe->lease);
+		store_know(dispatch->store, probe->id, probe->lease, probe->run_id, probe->model_id);
 	}
 	handover_end(h);
 }

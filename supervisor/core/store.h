@@ -292,6 +292,6 @@ bool store_is_busy(const struct store *store);
 /* Who we are to the database, and the events not recorded yet, either way. A store that goes on was not
  * started; store_know() tells it of each job that is held, with the attempt of its lease. */
 void store_pass(struct store *store, struct handover *h);
-void store_know(struct store *store, int64_t job_id, int attempt);
+void store_know(struct store *store, int64_t job_id, int attempt, const char *run_id, const char *model_id);
 
 #endif

@@ -210,8 +210,9 @@ static void refuse_row(struct batch *batch, const struct db_reply *reply)
 	struct store_row *row = first_row(batch);
 	bool again = lacks_base(reply->sqlstate);
 
-	log_error("store.row_refused", "job=%lld attempt=%d sqlstate=%s why=\"%s\" next=%s",
-		  (long long)row->job_id, row->attempt, reply->sqlstate, reply->message,
+	log_error("store.row_refused", "job=%lld attempt=%d %s sqlstate=%s why=\"%s\" next=%s",
+		  (long long)row->job_id, row->attempt, store_claim_whose(batch->store, row->job_id),
+		  reply->sqlstate, reply->message,
 		  row->fate == ROW_TURN ? "end"
 		  : again		? "again"
 					: "fail");

@@ -28,6 +28,7 @@ enum {
 struct known {
 	int64_t job_id;
 	int attempt;
+	char whose[]; /* as store_claim_whose() gives it */
 };
 
 struct mark {
@@ -91,13 +92,24 @@ void store_claim_free(struct store *store)
 	mem_free(&store->claim_refusal);
 }
 
-void store_claim_remember(struct store *store, int64_t job_id, int attempt)
+void store_claim_remember(struct store *store, int64_t job_id, int attempt, const char *run_id,
+			  const char *model_id)
 {
-	struct known *known = mem_alloc(sizeof(*known));
+	AUTO(mem_free_str) char *whose = mem_printf("run=%s model=%s", run_id, model_id);
+	size_t size = strlen(whose) + 1;
+	struct known *known = mem_alloc(sizeof(*known) + size);
 
 	known->job_id = job_id;
 	known->attempt = attempt;
+	memcpy(known->whose, whose, size);
 	free(map_set_id(store->known, job_id, known));
+}
+
+const char *store_claim_whose(const struct store *store, int64_t job_id)
+{
+	const struct known *known = map_get_id(store->known, job_id);
+
+	return known ? known->whose : "run=unknown model=unknown";
 }
 
 void store_claim_forget(struct store *store, int64_t job_id, int attempt)
@@ -195,7 +207,8 @@ static void hand_out(struct claim *claim, const struct db_rows *rows)
 		int64_t seq = db_int(rows, i, COL_SEQ);
 
 		jobs[i] = job_of(rows, i);
-		store_claim_remember(claim->store, jobs[i].id, jobs[i].attempt);
+		store_claim_remember(claim->store, jobs[i].id, jobs[i].attempt, jobs[i].run_id,
+				     jobs[i].model_id);
 		claim->wanted[want]--;
 		if (claim->marks[want]->seq < seq)
 			claim->marks[want]->seq = seq;
@@ -349,7 +362,8 @@ void store_claim_tell_lost(struct store *store, const struct db_reply *reply)
 
 		if (!known || known->attempt != db_int(reply->rows, i, 1))
 			continue; /* over since, or claimed again */
-		log_warning("store.lease_lost", "job=%lld attempt=%d", (long long)job_id, known->attempt);
+		log_warning("store.lease_lost", "job=%lld attempt=%d %s", (long long)job_id, known->attempt,
+			    known->whose);
 		free(map_remove_id(store->known, job_id));
 		if (store->options.on_lost)
 			store->options.on_lost(store->options.arg, job_id);

@@ -18,7 +18,7 @@ void store_pass(struct store *store, struct handover *h)
 	store_events_pass(store, h);
 }
 
-void store_know(struct store *store, int64_t job_id, int attempt)
+void store_know(struct store *store, int64_t job_id, int attempt, const char *run_id, const char *model_id)
 {
-	store_claim_remember(store, job_id, attempt);
+	store_claim_remember(store, job_id, attempt, run_id, model_id);
 }

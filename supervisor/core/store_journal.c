@@ -169,8 +169,9 @@ static void take_record(struct store *store, const struct spool_record *record)
 	if (taken)
 		return;
 	/* Its checksum is right, so that some other version wrote it: it stays in the file, for people. */
-	log_error("spool.unreadable", "seq=%llu job=%lld kind=%d effect=\"left out\"",
-		  (unsigned long long)record->seq, (long long)record->job_id, (int)record->kind);
+	log_error("spool.unreadable", "seq=%llu job=%lld %s kind=%d effect=\"left out\"",
+		  (unsigned long long)record->seq, (long long)record->job_id,
+		  store_claim_whose(store, record->job_id), (int)record->kind);
 	spool_ack(store->spool, record->seq);
 }
 

@@ -122,7 +122,11 @@ void store_boot_register(struct store *store);
 void store_boot_replayed(struct store *store);
 
 /* store_claim.c */
-void store_claim_remember(struct store *store, int64_t job_id, int attempt);
+void store_claim_remember(struct store *store, int64_t job_id, int attempt, const char *run_id,
+			  const char *model_id);
+/* "run=… model=…" for a log line; both unknown of a job that an earlier life claimed. Valid until it is
+ * forgotten. */
+const char *store_claim_whose(const struct store *store, int64_t job_id);
 void store_claim_new(struct store *store);
 void store_claim_free(struct store *store);
 /* The end of this attempt is committed: the job is not ours any more. */

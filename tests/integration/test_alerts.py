@@ -172,7 +172,7 @@ def test_an_outage_of_the_database_is_told_during_it_and_its_end_once_by_another
 
 # each condition, from its beginning to its end
 
-CONDITIONS = "pool.degraded, provider.parked, run.stalled, run.over_budget, spool.high, database.away"
+CONDITIONS = "pool.degraded provider.parked run.stalled run.over_budget spool.high database.away"
 
 
 def conditions(hook, url, **sections):
@@ -212,7 +212,7 @@ def test_a_provider_that_parks_is_told_once_over_an_upgrade_until_it_is_opened(s
         raised = wait_raised(hook, daemon, "provider.parked", "openai", "error")
         assert "quota" in raised["text"]
         daemon.call("upgrade")
-        place.wait_until(lambda: daemon.call("status")["upgrades"]["count"] == 1, 20, "the upgrade")
+        place.wait_until(lambda: scrape(daemon)("proctor_upgrades_total") == 1, 20, "the upgrade")
         script(simulator)
         daemon.call("providers.resume", provider="openai")
         assert wait_end(daemon, run)["progress"]["completed"] == 4

@@ -126,6 +126,35 @@ def test_other_lists_are_filtered_too(shown):
     assert [item["provider"] for item in items("providers", "list", "--waiting")] == ["anthropic"]
 
 
+def test_events_are_filtered(shown):
+    def kinds(*words):
+        return [item["kind"] for item in shown.daemon.ctl("events", "--limit", "1000", *words)["items"]]
+    assert {kind.partition(".")[0] for kind in kinds("--kind", "run.")} == {"run"}
+    assert kinds("--kind", "run.finished", "--run", shown.failed) == ["run.finished"]
+    assert kinds("--kind", "lane.paused", "--subject", "anthropic") == ["lane.paused"]
+    assert kinds("--kind", "lane.paused", "--subject", "openai") == []
+    of_pool = kinds("--subject", "probe")
+    assert kinds("--subject", "probe/1") == [kind for kind in of_pool if kind.startswith("worker.")] != []
+    assert kinds("--level", "error") == [] and kinds("--level", "info") == kinds("--level", "debug") == kinds()
+    assert shown.lines("events", "--level", "error") == ["No such events."]
+    refused = shown.run("events", "--level", "loud")
+    assert refused.returncode == 2 and "debug" in refused.stderr
+    refused = shown.run("events", "--follow", "--columns", "at")
+    assert refused.returncode == 2
+
+
+def test_followed_events_are_filtered_too(shown):
+    with shown.daemon.connect() as reader:
+        # With those of the hour: what is recorded before the reader is known is no other's.
+        reader.send("events", {"follow": True, "kind": "pool.", "since": 3600000})
+        shown.daemon.call("providers.pause", provider="xai", reason="nothing to do with it")
+        shown.daemon.call("workers.scale", size=1)
+        data = reader.read_answer()["data"]
+        events = data if isinstance(data, list) else data.get("items", [data])
+        assert {event["kind"] for event in events} == {"pool.resized"}
+    shown.daemon.call("providers.resume", provider="xai")
+
+
 LISTS = {
     "run list": ("status,id,finished", ["STATUS", "ID", "FINISHED"], 4),
     "run list --active": ("waitsFor,total", ["WAITING FOR", "TOTAL"], 2),
@@ -136,6 +165,7 @@ LISTS = {
     "jobs": ("ready,run", ["READY", "RUN"], None),
     "jobs --state ready --limit 2": ("lane,job", ["LANE", "JOB"], 3),
     "crashes": ("id,node", ["ID", "NODE"], None),
+    "events --kind lane.paused --subject anthropic": ("kind,level,node", ["KIND", "LEVEL", "NODE"], 2),
     "config show database": ("key,value", ["KEY", "VALUE"], None),
 }
 

@@ -287,13 +287,14 @@ def test_what_became_of_the_probes_of_a_deleted_run_is_kept_without_content(forg
     cost = {row[:4]: row[4:] for row in forgotten.rows(
         "SELECT run_id, scenario_id, model_id, sample_index, turn_count, token_count, cost_usd FROM transcripts")}
     outcomes = forgotten.rows("SELECT j.run_id, j.scenario_id, j.model_id, j.sample_index, s.key, j.id, o.status, "
-                              "o.error->>'code', o.attempt, o.finished_at FROM jobs j JOIN outcomes o ON o.job_id = j.id "
+                              "o.error->>'code', o.attempt, o.finished_at FROM jobs j "
+                              "JOIN outcomes o ON o.job_id = j.id "
                               "JOIN scenarios s ON s.id = j.scenario_id ORDER BY j.id")
     assert len(outcomes) == 6 and len(cost) == 2
     delete(forgotten, run)
 
-    assert forgotten.rows("SELECT run_id, scenario_id, model_id, sample_index, scenario_key, job_id, status, error_code, "
-                          "attempt, finished_at FROM deleted_outcomes ORDER BY job_id") == outcomes
+    assert forgotten.rows("SELECT run_id, scenario_id, model_id, sample_index, scenario_key, job_id, status, "
+                          "error_code, attempt, finished_at FROM deleted_outcomes ORDER BY job_id") == outcomes
     assert {row[:4]: row[4:] for row in forgotten.rows(
         "SELECT run_id, scenario_id, model_id, sample_index, turn_count, token_count, cost_usd FROM deleted_outcomes "
         "WHERE status = 'COMPLETED'")} == cost

@@ -10,6 +10,9 @@ import pytest
 
 from fake_pool import WORKING
 from harness import place
+from probing import script, start, wait_end
+
+pytest_plugins = ["probe_fixtures"]
 
 
 def levels(daemon):
@@ -77,3 +80,31 @@ def test_a_priority_stands_in_front_only_where_stderr_is_the_journal(make_daemon
     text = path.read_text()
     assert bool(re.search(r"^<6>daemon\.start ", text, re.MULTILINE)) == is_journal
     assert bool(re.search(r"^\S+Z info +daemon\.start ", text, re.MULTILINE)) != is_journal
+
+
+def test_every_line_of_a_probe_names_its_run_job_model_and_worker(make_proctor, simulator):
+    """A kind for each way that a call can end, a crash of the worker, and what the database refuses."""
+    quick = {"retry": {"base_delay": "20ms", "max_delay": "50ms"}, "pool:probe": {"size": 1}}
+    with make_proctor(quick) as daemon:
+        script(simulator, ("ratelimit=0.1", {}, 1), ("status=500", {}, 1), ("status=400", {"contains": "Case 1:"}))
+        run = start(daemon, 4)
+        assert wait_end(daemon, run)["progress"]["failed"] == 1
+        script(simulator, ("quota", {}, 1))
+        parked = start(daemon, 1)
+        daemon.wait_log(r"lane\.parked")
+        daemon.call("providers.resume", provider="openai")
+        wait_end(daemon, parked)
+        script(simulator)
+        daemon.rows("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                    "$$ BEGIN RAISE check_violation USING MESSAGE = 'not these'; END $$")
+        daemon.rows("CREATE TRIGGER refuse BEFORE INSERT ON transcripts FOR EACH ROW EXECUTE FUNCTION refuse()")
+        refused = start(daemon, 1)
+        assert wait_end(daemon, refused)["progress"]["failed"] == 1
+        lines = [line for line in daemon.log_lines() if re.search(r"\b(run|job)=", line)]
+    kinds = {line.split()[2] for line in lines}
+    assert {"probe.failed", "probe.retry", "lane.limited", "lane.parked", "store.row_refused", "run.finished"} <= kinds
+    of_probes = [line for line in lines if re.search(r"\bjob=", line)]
+    for line in of_probes:
+        assert re.search(r"\brun=run_[0-9a-f]+\b", line) and re.search(r"\bjob=\d+\b", line), line
+        assert re.search(r"\bmodel=gpt-4\b", line), line
+        assert "store." in line or re.search(r"\bworker=probe/1\b", line), line

@@ -74,7 +74,8 @@ def scans(queue):
 @pytest.mark.parametrize("function, values", [
     ("claim_jobs", "1, ARRAY[{run}], ARRAY['gpt-4'], ARRAY[50]::bigint[], ARRAY[0]::bigint[]"),
     ("take_back_unknown", "1, ARRAY[]::bigint[]"), ("cancel_chunk", "1, {run}, 100"), ("promote_delayed", "100"),
-    ("held_leases", "1, ARRAY[1, 2, 3]::bigint[], ARRAY[1, 1, 1]::bigint[]"), ("join_node", "'test', {run}"), ("delete_run", "{run}"),
+    ("held_leases", "1, ARRAY[1, 2, 3]::bigint[], ARRAY[1, 1, 1]::bigint[]"), ("join_node", "'test', {run}"),
+    ("delete_run", "{run}"),
     ("take_back_earlier", "1000, {run}")])
 def test_plans_do_not_rest_on_statistics_of_an_empty_queue(queue, function, values):
     """Analyzed while empty, filled since: nothing may read a whole table of the queue."""

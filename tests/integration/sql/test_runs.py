@@ -223,12 +223,25 @@ def test_a_run_id_that_was_given_anew_by_hand_is_deleted_again(queue):
     for models in (["a"], ["b", "c"]):
         run = queue.start(models, scenarios=1)["run_id"]
         queue.rows("INSERT INTO runs (id, definition_id, config, progress, definition_snapshot) "
-                   "SELECT 'run_again', definition_id, config, progress, definition_snapshot FROM runs WHERE id = %s", run)
+                   "SELECT 'run_again', definition_id, config, progress, definition_snapshot FROM runs "
+                   "WHERE id = %s", run)
         queue.rows("UPDATE run_models SET run_id = 'run_again' WHERE run_id = %s", run)
         queue.rows("SELECT delete_run('run_again')")
         queue.rows("SELECT delete_run(%s)", run)
-    assert queue.value("SELECT jsonb_path_query_array(models, '$[*].modelId') FROM deleted_runs WHERE id = 'run_again'") \
-        == ["b", "c"]
+    assert queue.value("SELECT jsonb_path_query_array(models, '$[*].modelId') FROM deleted_runs "
+                       "WHERE id = 'run_again'") == ["b", "c"]
+
+
+@pytest.mark.parametrize("call", [
+    "api_run_show('run_gone', 0, false)", "api_run_show('run_gone', 0, true)", "api_definition_show('gone', 10)",
+    "api_lock_active_run('run_gone', 'pause')",
+    "api_run_estimate('gone', ARRAY['gpt-4'], ARRAY['openai'], '100', NULL, 1, '{}')"])
+def test_what_is_not_there_is_refused_though_a_table_is_known_to_be_empty(queue, call):
+    for table in ("runs", "definitions", "deleted_runs"):
+        queue.rows(f"ANALYZE {table}")
+    with pytest.raises(psycopg2.Error) as refused:
+        queue.rows(f"SELECT * FROM {call}")
+    assert refused.value.pgcode == "PR404"
 
 
 def test_every_foreign_key_has_an_index(queue):
