@@ -124,7 +124,7 @@ def test_a_shorter_retention_takes_effect_at_a_reload_and_spares_what_is_young(m
     daemon.rows("INSERT INTO events (level, kind, at) VALUES ('info', 'test.young', now() - interval '30 minutes')")
     daemon.write_ini({"retention": {"events": "1h"}})
     daemon.call("reload")
-    daemon.wait_log(r"store\.pruned events=2500 contents=0$")
+    daemon.wait_log(r"store\.pruned events=2500 contents=0 outcomes=0$")
     assert daemon.rows("SELECT DISTINCT kind FROM events WHERE kind LIKE 'test.%%'") == [("test.young",)]
 
 

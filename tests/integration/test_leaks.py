@@ -12,8 +12,10 @@ from harness.storm import STANDBYS, worker_processes
 RESTARTS = int(os.environ.get("PROCTOR_RESTARTS", "400"))
 WARM_UP = 200
 WORKERS = 10
-# What the daemon has under way differs by some records from one look to the next. A leak grows with the restarts.
+# What the daemon has under way, and what the allocator counts as used, differs by some pages from one look to the
+# next, up and down. A leak only grows: no later round comes back to where it began.
 SLACK_BYTES = 16 * 1024
+ROUNDS = 4
 # What threads keep freed for their next use counts as used, and grows for some thousand restarts.
 NOTHING_KEPT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 
@@ -69,11 +71,12 @@ def test_restarts_leave_no_descriptor_no_zombie_and_no_byte_behind(make_daemon):
                          keys={"OPENAI_API_KEY": "k"}, environment=NOTHING_KEPT).wait_ready()
     kill_all(daemon, WARM_UP)
     before, used_before = settled(daemon)
-    kill_all(daemon, RESTARTS)
-    after, _ = settled(daemon)
-    assert after == before
-    # What is on its way to the database goes; a leak stays.
-    place.wait_until(lambda: settled(daemon)[1] - used_before < SLACK_BYTES, 10,
-                     f"what {RESTARTS} restarts have allocated to be freed, down to {used_before} bytes and a little")
+    growth = []
+    while not growth or growth[-1] >= SLACK_BYTES and len(growth) < ROUNDS:
+        kill_all(daemon, RESTARTS)
+        after, used = settled(daemon)
+        assert after == before
+        growth.append(used - used_before)
+    assert growth[-1] < SLACK_BYTES, f"bytes more than before, round by round of {RESTARTS} restarts: {growth}"
     assert sum(worker["restarts"] for worker in daemon.workers()) >= WARM_UP + RESTARTS
     assert daemon.call("status")["pools"][0]["degraded"] is None
