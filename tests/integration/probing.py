@@ -80,6 +80,12 @@ def wait_asked(simulator, count, timeout=15):
         f"fewer than {count} asks after {timeout} s: {simulator.get('/_sim/stats')}"
 
 
+def wait_held(simulator, count, timeout=15):
+    """Waits until that many asks are held: what was asked before hold() and is still answered is not among them."""
+    assert simulator.get("/_sim/wait", held=count, timeout=timeout)["met"], \
+        f"fewer than {count} held after {timeout} s: {simulator.get('/_sim/stats')}"
+
+
 def scenarios(prompts):
     """prompts: a number of ordinary ones, or the texts themselves."""
     if isinstance(prompts, int):

@@ -14,7 +14,7 @@ import pytest
 from harness import place
 from harness.control import ControlError
 from probing import (figures, hold, lane, ledger, outcome_rows, renew, running, show, sql, start, turns_of, wait_asked,
-                     wait_end)
+                     wait_end, wait_held)
 
 pytest_plugins = ["probe_fixtures"]
 
@@ -124,7 +124,7 @@ def test_a_budget_goes_on_where_it_was_after_kill_9(node, simulator):
     wait_asked(simulator, 20)
     # Each of the calls under way went off after the answer before it was kept, and none of them is answered.
     hold(simulator)
-    place.wait_until(lambda: figures(simulator)["in_flight"] == 4, 10, "calls to be held")
+    wait_held(simulator, 4)
     place.wait_until(lambda: lane(daemon)["inFlight"] == 4, 10, "no answer to be under way")
     # The end of a conversation is kept behind the first call of the one that comes after it.
     place.wait_until(lambda: all_is_kept(daemon.call("spool")), 10, "every answer to be in the spool")
@@ -143,7 +143,7 @@ def test_a_budget_goes_on_through_an_upgrade(node, simulator):
     run = start(daemon, 60, ["gpt-4o"], followups=1, budgetUsd=0.08)
     wait_asked(simulator, 15)
     hold(simulator)
-    place.wait_until(lambda: figures(simulator)["in_flight"] == 4, 10, "calls to be held")
+    wait_held(simulator, 4)
     daemon.call("upgrade")
     hold(simulator, False)
     wait_over(daemon, run, 0.08)

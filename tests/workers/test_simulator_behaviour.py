@@ -346,6 +346,26 @@ def test_large_request_is_told_to_continue(sim):
         assert connection.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
 
 
+def test_what_is_held_is_told_from_what_is_still_answered(sim):
+    sim.post("/_sim/config", {"latency": {"*": 60}})
+    answered = sim.sent("openai", "Asked before")
+    sim.wait(in_flight=1)
+    sim.post("/_sim/config", {"hold": True})
+    held = [sim.sent("openai", f"Asked after, {number}") for number in range(2)]
+    sim.wait(held=2)
+    stats = sim.get("/_sim/stats")
+    assert (stats["in_flight"], stats["held"]) == (3, 2)
+    held[0].close()
+    sim.wait(ledger=1)
+    assert sim.get("/_sim/stats")["held"] == 1
+    sim.post("/_sim/config", {"hold": False})
+    sim.wait(in_flight=2)
+    for connection in (answered, held[1]):
+        connection.close()
+    sim.wait(ledger=3)
+    assert sim.get("/_sim/stats")["held"] == 0
+
+
 def test_reset_keeps_counting_what_is_under_way(sim):
     sim.post("/_sim/config", {"hold": True})
     connection = sim.sent("openai", "Held over a reset")

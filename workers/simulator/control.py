@@ -34,7 +34,7 @@ class Control:
             ("GET", "stats"): (self._stats, "counters and the use of every limit"),
             ("GET", "errors"): (self._errors, "every named error with its body; ?provider=…"),
             ("GET", "directives"): (self._directives, "every directive"),
-            ("GET", "wait"): (self._wait, "until ?ledger=N entries, ?in_flight=N or ?asked=N are reached; timeout=S"),
+            ("GET", "wait"): (self._wait, "until ?ledger=N, ?in_flight=N, ?held=N or ?asked=N are reached; timeout=S"),
             ("POST", "reset"): (self._reset, "forget ledger memory, counters, limits' use, asks, uses of rules"),
         }
         self.apply_gate()
@@ -102,9 +102,9 @@ class Control:
         return {}
 
     async def _wait(self, query, body) -> dict:
-        wanted = {key: _count(query, key, 0) for key in ("ledger", "in_flight", "asked") if key in query}
+        wanted = {key: _count(query, key, 0) for key in ("ledger", "in_flight", "held", "asked") if key in query}
         if not wanted:
-            raise BadCall("wait needs ledger=N, in_flight=N or asked=N")
+            raise BadCall("wait needs ledger=N, in_flight=N, held=N or asked=N")
         try:
             timeout = min(WAIT_MOST_S, float(query.get("timeout", 10)))
         except ValueError:
@@ -114,7 +114,7 @@ class Control:
 
     def _reached(self) -> dict[str, int]:
         engine = self.engine
-        return {"ledger": engine.ledger.n, "in_flight": engine.in_flight,
+        return {"ledger": engine.ledger.n, "in_flight": engine.in_flight, "held": engine.held,
                 "asked": sum(f.asked for f in engine.figures.values())}
 
     async def _wait_for(self, wanted: dict[str, int], deadline: float) -> bool:

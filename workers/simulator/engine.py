@@ -67,6 +67,7 @@ class Engine:
     def __init__(self, settings: Settings, ledger: Ledger):
         self.settings, self.ledger = settings, ledger
         self._serial = 0
+        self.held = 0       # asks that wait while settings.hold is true
         self.figures = {name: Figures() for name in FORMATS}
         self.reset()
         self.configured(set())
@@ -363,7 +364,7 @@ class Engine:
 
     def stats(self, now: int) -> dict:
         providers = {name: {**vars(f), "errors": dict(f.errors)} for name, f in self.figures.items()}
-        return {"in_flight": self.in_flight, "ledger": self.ledger.n, "providers": providers,
+        return {"in_flight": self.in_flight, "held": self.held, "ledger": self.ledger.n, "providers": providers,
                 "limits": self.book.report(now)}
 
 

@@ -62,7 +62,9 @@ class Listener(web.Server):
         finally:
             if timer is not None:
                 timer.cancel()
-            self._departures.pop(request.protocol, None)
+            # One that was cancelled ends behind the beginning of the next.
+            if self._departures.get(request.protocol) is waiter:
+                del self._departures[request.protocol]
 
 
 def _pass(waiter: asyncio.Future) -> None:
@@ -164,9 +166,12 @@ class Simulator:
         """Waits until the gate opens or the client leaves."""
         gate = asyncio.ensure_future(self.control.open_gate.wait())
         leaving = asyncio.ensure_future(self._listener.stays(request, None))
+        self.engine.held += 1
+        self.control.changed()
         try:
             await asyncio.wait({gate, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.engine.held -= 1
             gate.cancel()
             leaving.cancel()
 
